@@ -1,0 +1,95 @@
+# What there is to do here; `make` alone lists it. Go and make are all it needs,
+# except where a line says more.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Built things that outlive a clone, each in a folder named by what it was built from.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/otelcol-custom
+TOOL := go tool -modfile=tools/go.mod
+BIN := bin/otelcol-custom
+LINTERS := $(CACHE)/linters-$(shell cksum < tools/requirements.txt | cut -d ' ' -f 1)/bin
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+##@ Use
+
+.PHONY: build
+build: ## Build bin/otelcol-custom: static, stripped, stamped with version and commit
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w' -o $(BIN) ./cmd/otelcol-custom
+
+.PHONY: run
+run: build ## Build and run with configs/console.yaml: OTLP on localhost:4317 and :4318, printed to the console
+	./$(BIN) --config configs/console.yaml
+
+.PHONY: demo
+demo: ## Send one trace to the collector that `make run` started in another terminal
+	@(exec 3<> /dev/tcp/localhost/4317) 2> /dev/null || \
+		{ echo "Nothing listens on localhost:4317. Run \"make run\" in another terminal first."; exit 1; }
+	@out=$$($(TOOL) telemetrygen traces --otlp-insecure --traces 1 --child-spans 1 --service checkout \
+		--telemetry-attributes 'order_id="1234"' 2>&1) || { echo "$$out"; exit 1; }
+	@echo 'Sent: a trace of two spans from the service "checkout". It is on the console of "make run".'
+
+##@ Change
+
+.PHONY: generate
+generate: ## Write again what is generated: cmd/otelcol-custom and every component's metadata
+	mkdir -p cmd
+	$(TOOL) builder --config builder-config.yaml --skip-get-modules --skip-compilation
+	gofmt -w cmd/otelcol-custom
+	go generate ./...
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	$(TOOL) golangci-lint fmt
+
+.PHONY: tidy
+tidy: ## Tidy every go.mod
+	for mod in . tools $(wildcard test/servers/*/go.mod); do (cd "$${mod%go.mod}" && go mod tidy); done
+
+##@ Check
+
+.PHONY: check
+check: check-generated lint test e2e ## All that CI runs
+
+.PHONY: check-generated
+check-generated: generate ## Fail when generated code is stale (on a clean checkout)
+	@stale=$$(git status --porcelain); if [ -n "$$stale" ]; then \
+		echo "make generate changes these files; commit what it writes:"; echo "$$stale"; exit 1; fi
+
+.PHONY: lint
+lint: $(LINTERS)/yamllint ## Lint Go, shell and YAML (needs python3 for the last two)
+	$(TOOL) golangci-lint run
+	$(LINTERS)/shellcheck .ci/run $$(git ls-files '*.sh')
+	$(LINTERS)/yamllint --strict .
+
+$(LINTERS)/yamllint: tools/requirements.txt
+	python3 -m venv $(LINTERS)/..
+	$(LINTERS)/pip install --quiet --disable-pip-version-check --requirement tools/requirements.txt
+	@touch $@
+
+.PHONY: test
+test: ## Run the unit tests
+	go test ./...
+
+.PHONY: race
+race: ## Run the unit tests of our components with the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./internal/... ./processor/... ./exporter/...
+
+.PHONY: e2e
+e2e: build ## Drive the built binary against real servers; the first run builds Jaeger
+	go test -tags e2e -count 1 -timeout 20m ./test/e2e/...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME (default 30s)
+	for pkg in $$(go list ./internal/... ./processor/... ./exporter/...); do \
+		for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(or $(FUZZTIME),30s) "$$pkg"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks of our components, beside what they are compared with
+	go test -run '^$$' -bench . -benchmem ./processor/... ./exporter/...
