@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package podwatch keeps the limits and requests of pods at hand, up to date
+// by a watch of the Kubernetes API server.
+//
+// The watch is client-go's reflector, which knows how to begin from a list or
+// a stream, go on where it was cut, and begin anew when the server has
+// forgotten where that was. What is kept of a pod is little, see [Pod]. While
+// the API server is away what was known last is served.
+package podwatch
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+)
+
+const (
+	// The waits between attempts. The longest is what a cluster whose API
+	// server is back waits for its limits, and at most as often does each
+	// collector of a large cluster call an API server that is in trouble.
+	firstWait = 500 * time.Millisecond
+	maxWait   = 10 * time.Second
+	quiet     = time.Minute
+)
+
+// Settings of a Watcher.
+type Settings struct {
+	Auth Auth
+	// NodeEnvVar names an environment variable with the name of a node whose
+	// pods alone are watched; empty: all pods.
+	NodeEnvVar string
+	Logger     *zap.Logger
+
+	// Lost is called when the API server cannot be reached or refuses, once;
+	// Back when it answers again, once.
+	Lost func(error)
+	Back func()
+	// Restarted is called when the watch was begun again; afterError tells
+	// whether something had gone wrong before.
+	Restarted func(afterError bool)
+
+	LookupEnv func(string) string // of NodeEnvVar
+	Now       func() time.Time    // nil: the clock
+}
+
+// Watcher keeps a Store up to date.
+type Watcher struct {
+	Pods *Store
+
+	set    Settings
+	node   string
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu      sync.Mutex
+	lost    bool
+	kind    metav1.StatusReason // of the error said last
+	begun   bool                // a watch has been begun
+	failing bool                // an error since the watch was begun
+}
+
+// New returns a Watcher that knows no pods.
+func New(set Settings) *Watcher {
+	if set.Now == nil {
+		set.Now = time.Now
+	}
+	w := &Watcher{set: set}
+	w.Pods = newStore(set.Now, func(pods int) {
+		set.Logger.Info("container_resources: pods are known", zap.Int("pods", pods))
+	})
+	return w
+}
+
+// Start begins to watch in the background. It does not wait for the API
+// server. It is an error if the variable with the node's name is empty, since
+// each of a thousand agents would watch all pods then.
+func (w *Watcher) Start() error {
+	c, err := newClient(w.set.Auth)
+	if errors.As(err, new(notConfigured)) {
+		w.set.Logger.Warn("container_resources: no cluster here; telemetry passes without limits and requests", zap.Error(err))
+		return nil
+	}
+	if w.set.NodeEnvVar != "" {
+		if w.node = w.set.LookupEnv(w.set.NodeEnvVar); w.node == "" {
+			return errors.New("container_resources: node_from_env_var: variable " + w.set.NodeEnvVar +
+				" is not set; give it the node's name, in a pod from fieldRef spec.nodeName")
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	// client-go writes what goes wrong to standard error. Said here instead:
+	// once, and in the collector's own log.
+	ctx = klog.NewContext(ctx, logr.Discard())
+	w.cancel = cancel
+	w.done = make(chan struct{})
+	go func() {
+		defer close(w.done)
+		w.run(ctx, c, err)
+	}()
+	return nil
+}
+
+// Shutdown ends the watch and waits for that as long as ctx lasts.
+func (w *Watcher) Shutdown(ctx context.Context) error {
+	if w.cancel == nil {
+		return nil
+	}
+	w.cancel()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run watches until ctx ends. A client that could not be made is tried again:
+// a file that it needs may come later.
+func (w *Watcher) run(ctx context.Context, c *client, err error) {
+	wait := backoff{}
+	for c == nil {
+		w.failed(err)
+		if !wait.sleep(ctx) {
+			return
+		}
+		c, err = newClient(w.set.Auth)
+	}
+	defer c.close()
+	r := cache.NewReflectorWithOptions(w.listerWatcher(c, &wait), &corev1.Pod{}, w.Pods,
+		cache.ReflectorOptions{Name: "k8senrich", TypeDescription: "pods"})
+	for {
+		// Its errors are known from calls, where they are not yet mixed with
+		// those that belong to the protocol.
+		_ = r.ListAndWatchWithContext(ctx)
+		if !wait.sleep(ctx) {
+			return
+		}
+	}
+}
+
+// listerWatcher makes the reflector's requests for pods.
+func (w *Watcher) listerWatcher(c *client, wait *backoff) cache.ListerWatcher {
+	pods := c.pods.Pods(metav1.NamespaceAll)
+	only := func(options *metav1.ListOptions) {
+		if w.node != "" {
+			options.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", w.node).String()
+		}
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (list runtime.Object, err error) {
+			only(&options)
+			err = w.call(ctx, wait, func() error {
+				list, err = pods.List(ctx, options)
+				return err
+			})
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (stream watch.Interface, err error) {
+			only(&options)
+			err = w.call(ctx, wait, func() error {
+				stream, err = pods.Watch(ctx, options)
+				return err
+			})
+			if err == nil {
+				w.watching()
+			}
+			return stream, err
+		},
+	}
+}
+
+// call makes a request until the API server has answered it. The reflector
+// would begin from a list after most errors, of a server that has just come
+// back and of all clients at once, and after some it waits up to a minute in a
+// way that the end of the collector does not interrupt.
+func (w *Watcher) call(ctx context.Context, wait *backoff, request func() error) error {
+	for {
+		err := request()
+		if err == nil || ctx.Err() != nil || isProtocol(err) {
+			return err
+		}
+		w.failed(err)
+		if !wait.sleep(ctx) {
+			return ctx.Err()
+		}
+	}
+}
+
+// isProtocol tells whether an error is an answer that the reflector knows how
+// to deal with: the server is older than lists that are streamed, has forgotten
+// the point to go on from, or lags behind it.
+func isProtocol(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsResourceExpired(err) || apierrors.IsGone(err) ||
+		apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+}
+
+// failed says that the API server is away: once, and again if it is away for
+// another reason.
+func (w *Watcher) failed(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failing = true
+	kind := apierrors.ReasonForError(err)
+	if w.lost && kind == w.kind {
+		return
+	}
+	first := !w.lost
+	w.lost, w.kind = true, kind
+	what := "container_resources: pods cannot be watched; what is known of them serves on"
+	if apierrors.IsForbidden(err) {
+		what += "; get, list and watch on pods must be granted"
+	}
+	w.set.Logger.Warn(what, zap.Int("pods", w.Pods.Len()), zap.Error(err))
+	if first {
+		w.set.Lost(err)
+	}
+}
+
+// watching says that the API server answers.
+func (w *Watcher) watching() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.begun {
+		w.set.Restarted(w.failing)
+	}
+	w.begun, w.failing = true, false
+	if w.lost {
+		w.lost = false
+		w.set.Logger.Info("container_resources: pods are watched again")
+		w.set.Back()
+	}
+}
+
+// backoff gives growing waits with jitter, which start anew after a while of
+// quiet. It belongs to one goroutine, the reflector's.
+type backoff struct {
+	next time.Duration
+	last time.Time
+}
+
+// sleep returns false if ctx ended.
+func (b *backoff) sleep(ctx context.Context) bool {
+	if time.Since(b.last) > quiet {
+		b.next = firstWait
+	}
+	timer := time.NewTimer(b.next/2 + rand.N(b.next/2)) //nolint:gosec // jitter is no secret
+	defer timer.Stop()
+	b.next = min(2*b.next, maxWait)
+	select {
+	case <-timer.C:
+		b.last = time.Now()
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
