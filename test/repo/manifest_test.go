@@ -5,6 +5,7 @@ package repo
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -174,4 +175,23 @@ func TestComponentsDocumented(t *testing.T) {
 		names[path.Base(importPath)] = true
 	}
 	assert.Equal(t, slices.Sorted(maps.Keys(names)), slices.Sorted(maps.Keys(got)))
+}
+
+// Cloud SDKs are large and come in unseen, through a resolver or a scraper that
+// nobody asked for. Each that is in the binary is here, with who needs it.
+func TestNoCloudSDKByAccident(t *testing.T) {
+	allowed := map[string]string{
+		"github.com/aws/aws-sdk-go-v2": "load_balancing finds backends by AWS Cloud Map among others",
+	}
+	sdk := regexp.MustCompile(`^(github\.com/aws/aws-sdk-go(-v2)?|github\.com/Azure/azure-sdk-for-go/sdk/[a-z]+|cloud\.google\.com/go|google\.golang\.org/api|github\.com/DataDog|github\.com/aliyun|github\.com/tencentcloud|github\.com/huaweicloud)`)
+
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", module+"/cmd/otelcol-custom").Output()
+	require.NoError(t, err)
+	found := map[string]bool{}
+	for mod := range strings.Lines(string(out)) {
+		if name := sdk.FindString(mod); name != "" {
+			found[name] = true
+		}
+	}
+	assert.Equal(t, slices.Sorted(maps.Keys(allowed)), slices.Sorted(maps.Keys(found)))
 }
