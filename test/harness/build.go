@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// Server is a real server whose version a Go module below test/servers pins.
+type Server struct {
+	Name    string // of the binary
+	Folder  string // of the module, relative to the repository
+	Module  string // that gives the version
+	Package string // its command
+}
+
+// Build returns the path of the server's binary. It is built at the first use
+// and kept in $XDG_CACHE_HOME/otelcol-custom (or the system's cache folder) in
+// a folder named after everything that went into it; tests that build it at
+// the same time get the same file.
+func Build(tb testing.TB, s Server) string {
+	tb.Helper()
+	folder := filepath.Join(Root(tb), s.Folder)
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		tb.Fatalf("find the cache for built servers: %v", err)
+	}
+	out := filepath.Join(cache, "otelcol-custom", s.Name+"-"+s.version(tb, folder)+"-"+s.hash(tb, folder), s.Name)
+	if _, err := os.Stat(out); err == nil {
+		return out
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		tb.Fatalf("make the cache for built servers: %v", err)
+	}
+	tb.Logf("building %s from %s, once", s.Name, s.Folder)
+	// Unique, so that two tests do not write into one file, and in the same
+	// folder, so that the rename is atomic.
+	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
+	defer os.Remove(tmp)
+	goRun(tb, folder, "build", "-o", tmp, s.Package)
+	if err := os.Rename(tmp, out); err != nil {
+		tb.Fatalf("keep the built server: %v", err)
+	}
+	return out
+}
+
+func (s Server) version(tb testing.TB, folder string) string {
+	tb.Helper()
+	return strings.TrimSpace(goRun(tb, folder, "list", "-m", "-f", "{{.Version}}", s.Module))
+}
+
+func (s Server) hash(tb testing.TB, folder string) string {
+	tb.Helper()
+	h := sha256.New()
+	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, s.Package)
+	for _, name := range []string{"go.mod", "go.sum"} {
+		f, err := os.Open(filepath.Join(folder, name))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		_, err = io.Copy(h, f)
+		f.Close()
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+func goRun(tb testing.TB, folder string, args ...string) string {
+	tb.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = folder
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	stderr := new(strings.Builder)
+	cmd.Stderr = stderr
+	out, err := cmd.Output()
+	if err != nil {
+		tb.Fatalf("%s in %s: %v\n%s", cmd, folder, err, stderr)
+	}
+	return string(out)
+}
