@@ -44,9 +44,19 @@ func Binary(tb testing.TB) string {
 	return path
 }
 
+// Configs returns the folder of the configuration files under test,
+// $OTELCOL_CONFIGS or configs/.
+func Configs(tb testing.TB) string {
+	tb.Helper()
+	if path := os.Getenv("OTELCOL_CONFIGS"); path != "" {
+		return path
+	}
+	return filepath.Join(harness.Root(tb), "configs")
+}
+
 // Config is what a collector is started with.
 type Config struct {
-	// Files are configuration files, from configs/ when not absolute.
+	// Files are configuration files, from [Configs] when not absolute.
 	Files []string
 	// Overlay is YAML merged over the files.
 	Overlay string
@@ -83,7 +93,7 @@ func (c Config) paths(tb testing.TB) []string {
 	var paths []string
 	for _, file := range c.Files {
 		if !filepath.IsAbs(file) {
-			file = filepath.Join(harness.Root(tb), "configs", file)
+			file = filepath.Join(Configs(tb), file)
 		}
 		paths = append(paths, file)
 	}

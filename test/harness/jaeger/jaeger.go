@@ -181,6 +181,13 @@ func (s *Server) AwaitTrace(tb testing.TB, id string, spans int) Trace {
 	return trace
 }
 
+// Services returns the names of all services that have sent spans.
+func (s *Server) Services() ([]string, error) {
+	var services []string
+	err := s.query("/api/services", &services)
+	return services, err
+}
+
 // SpanIDs returns how often each span of a service is stored.
 func (s *Server) SpanIDs(service string, limit int) (map[string]int, error) {
 	var traces []Trace

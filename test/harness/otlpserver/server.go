@@ -75,7 +75,8 @@ func (s *Server) Start(tb testing.TB) {
 			"htpasswd": map[string]any{"inline": s.config.Username + ":" + s.config.Password},
 		})
 		auth, err := factory.Create(tb.Context(), extensiontest.NewNopSettings(factory.Type()), config)
-		s.start(tb, host, auth, err)
+		fatal(tb, err)
+		s.run(tb, host, auth)
 		host[id] = auth
 		grpc["auth"] = map[string]any{"authenticator": id.String()}
 		http["auth"] = grpc["auth"]
@@ -85,24 +86,30 @@ func (s *Server) Start(tb testing.TB) {
 	config := factory.CreateDefaultConfig()
 	load(tb, config, map[string]any{"protocols": map[string]any{"grpc": grpc, "http": http}})
 	settings := receivertest.NewNopSettings(factory.Type())
+	// One receiver serves all three; it must know them before it starts.
 	traces, err := factory.CreateTraces(tb.Context(), settings, config, &s.Traces)
-	s.start(tb, host, traces, err)
+	fatal(tb, err)
 	metrics, err := factory.CreateMetrics(tb.Context(), settings, config, &s.Metrics)
-	s.start(tb, host, metrics, err)
+	fatal(tb, err)
 	logs, err := factory.CreateLogs(tb.Context(), settings, config, &s.Logs)
-	s.start(tb, host, logs, err)
+	fatal(tb, err)
+	for _, c := range []component.Component{traces, metrics, logs} {
+		s.run(tb, host, c)
+	}
 	tb.Cleanup(func() { s.Stop(tb) })
 }
 
-func (s *Server) start(tb testing.TB, host component.Host, c component.Component, err error) {
+func (s *Server) run(tb testing.TB, host component.Host, c component.Component) {
+	tb.Helper()
+	fatal(tb, c.Start(tb.Context(), host))
+	s.running = append(s.running, c)
+}
+
+func fatal(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := c.Start(tb.Context(), host); err != nil {
-		tb.Fatal(err)
-	}
-	s.running = append(s.running, c)
 }
 
 // Stop closes the ports. What was received stays.
@@ -147,9 +154,7 @@ func Spans(td ptrace.Traces) func(yield func(ptrace.Span, ptrace.ResourceSpans) 
 
 func load(tb testing.TB, into any, values map[string]any) {
 	tb.Helper()
-	if err := confmap.NewFromStringMap(values).Unmarshal(into); err != nil {
-		tb.Fatal(err)
-	}
+	fatal(tb, confmap.NewFromStringMap(values).Unmarshal(into))
 }
 
 // extensions is a host that has these and nothing else.

@@ -165,7 +165,7 @@ func (s *Shop) frontendSpans(rs ptrace.ResourceSpans) {
 		"exception.stacktrace": "Traceback:\n  File \"pay.py\", line 3, in pay",
 	})
 
-	announce := s.span(spans, "orders publish", ptrace.SpanKindProducer, s.Announce, s.Page, 210, 220)
+	announce := s.span(spans, "orders publish", ptrace.SpanKindProducer, s.Announce, s.Page, 210, 245)
 	set(announce.Attributes(), map[string]any{
 		"messaging.system":           "kafka",
 		"messaging.destination.name": "orders",
