@@ -13,6 +13,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -180,4 +181,12 @@ func send(t *testing.T, c *collector.Collector, s *telemetry.Shop) {
 	t.Helper()
 	client := telemetry.Dial(t, telemetry.Sender{Protocol: telemetry.GRPC, Gzip: true}, c)
 	require.NoError(t, client.All(t.Context(), s))
+}
+
+// listen takes an address until the test ends.
+func listen(t *testing.T, address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
 }

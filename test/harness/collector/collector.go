@@ -107,13 +107,14 @@ type Collector struct {
 	// Endpoints are the addresses that were moved, by the path of their key,
 	// as in "receivers::otlp::protocols::grpc".
 	Endpoints map[string]string
-	metrics   string
+	// MetricsAddress is where its own metrics are served.
+	MetricsAddress string
 }
 
 // Start runs a collector until the test ends and returns when it is healthy.
 func Start(tb testing.TB, config Config) *Collector {
 	tb.Helper()
-	c := &Collector{Endpoints: map[string]string{}, metrics: harness.FreeAddress(tb)}
+	c := &Collector{Endpoints: map[string]string{}, MetricsAddress: harness.FreeAddress(tb)}
 	args := append(config.Args(tb), "--config", "yaml:"+c.move(tb, config))
 	c.Process = harness.Start(tb, harness.Spec{Path: Binary(tb), Args: args, Env: config.Env})
 	c.AwaitReady(tb, func() error { return get("http://" + c.Endpoint(tb, "extensions::health_check")) })
@@ -194,7 +195,7 @@ func (c *Collector) move(tb testing.TB, config Config) string {
 		c.Endpoints[owner] = address
 		fmt.Fprintf(overlay, "%s: %q\n", key, address)
 	}
-	host, port, _ := net.SplitHostPort(c.metrics)
+	host, port, _ := net.SplitHostPort(c.MetricsAddress)
 	fmt.Fprintf(overlay, "service::telemetry::metrics::readers: "+
 		"[{pull: {exporter: {prometheus: {host: %s, port: %s}}}}]\n", host, port)
 	return overlay.String()

@@ -44,7 +44,7 @@ func (c *Collector) AwaitMetric(tb testing.TB, want float64, name string, labels
 
 func (c *Collector) scrape() (map[string]*dto.MetricFamily, error) {
 	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + c.metrics + "/metrics")
+	resp, err := client.Get("http://" + c.MetricsAddress + "/metrics")
 	if err != nil {
 		return nil, err
 	}
