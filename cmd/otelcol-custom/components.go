@@ -23,6 +23,7 @@ import (
 	transformprocessor "github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
 	jaegerreceiver "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/jaegerreceiver"
 	zipkinreceiver "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver"
+	jaegerexporter "github.com/otelcol-custom/otelcol-custom/exporter/jaegerexporter"
 	cloudroleprocessor "github.com/otelcol-custom/otelcol-custom/processor/cloudroleprocessor"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/connector"
@@ -105,6 +106,7 @@ func components() (otelcol.Factories, error) {
 		otlphttpexporter.NewFactory(),
 		nopexporter.NewFactory(),
 		azuremonitorexporter.NewFactory(),
+		jaegerexporter.NewFactory(),
 		loadbalancingexporter.NewFactory(),
 	)
 	if err != nil {
@@ -116,6 +118,7 @@ func components() (otelcol.Factories, error) {
 		otlphttpexporter.NewFactory().Type():      "go.opentelemetry.io/collector/exporter/otlphttpexporter v0.158.0",
 		nopexporter.NewFactory().Type():           "go.opentelemetry.io/collector/exporter/nopexporter v0.158.0",
 		azuremonitorexporter.NewFactory().Type():  "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/azuremonitorexporter v0.156.0",
+		jaegerexporter.NewFactory().Type():        "github.com/otelcol-custom/otelcol-custom v0.1.0",
 		loadbalancingexporter.NewFactory().Type(): "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/loadbalancingexporter v0.158.0",
 	})
 
