@@ -3,9 +3,13 @@
 package applicationinsightsexporter
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"io"
 	"maps"
+	"math"
 	"testing"
 	"time"
 
@@ -164,4 +168,19 @@ func encodeTraces(e *encoder, td ptrace.Traces) {
 			}
 		}
 	}
+}
+
+func nan() float64 { return math.NaN() }
+func inf() float64 { return math.Inf(1) }
+
+func unzip(t *testing.T, encoding string, body []byte) []byte {
+	t.Helper()
+	if encoding != "gzip" {
+		return body
+	}
+	r, err := gzip.NewReader(bytes.NewReader(body))
+	require.NoError(t, err)
+	plain, err := io.ReadAll(r)
+	require.NoError(t, err)
+	return plain
 }

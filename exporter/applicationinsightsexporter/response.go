@@ -4,6 +4,7 @@ package applicationinsightsexporter
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -234,7 +235,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return 0
 	}
 	var wait time.Duration
-	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil {
+	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil || errors.Is(err, strconv.ErrRange) {
 		wait = maxRetryAfter
 		if seconds < uint64(maxRetryAfter/time.Second) {
 			wait = time.Duration(seconds) * time.Second

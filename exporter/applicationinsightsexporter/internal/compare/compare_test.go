@@ -118,7 +118,9 @@ func (d *discard) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-type discardHost struct{ extensions map[component.ID]component.Component }
+type discardHost struct {
+	extensions map[component.ID]component.Component
+}
 
 func (h discardHost) GetExtensions() map[component.ID]component.Component { return h.extensions }
 
