@@ -24,9 +24,12 @@ import (
 // operation, in the roles that cloudrole decides, and nothing of it is refused.
 func TestAzureContrib(t *testing.T) {
 	server := ingestion.Start(t)
-	c := collector.Start(t, mode("sidecar").config(t, "azure-contrib", map[string]string{
+	config := mode("sidecar").config(t, "azure-contrib", map[string]string{
 		"APPLICATIONINSIGHTS_CONNECTION_STRING": server.ConnectionString(),
-	}))
+	})
+	// A role that the exporter would not find by itself.
+	config.Overlay = "processors::cloudrole::mappings::cart: basket-api"
+	c := collector.Start(t, config)
 	s := telemetry.NewShop()
 	send(t, c, s)
 
@@ -44,10 +47,10 @@ func TestAzureContrib(t *testing.T) {
 			"resultCode": "502", "success": "false", "data": "http://cart:8080/orders", "target": "cart:8080",
 		}},
 		{s.Announce, s.Page, "RemoteDependencyData", "shop.frontend", map[string]string{"type": "kafka"}},
-		{s.Accept, s.Order, "RequestData", "shop.cart", map[string]string{
+		{s.Accept, s.Order, "RequestData", "basket-api", map[string]string{
 			"responseCode": "502", "success": "false", "url": "http://cart:8080/orders",
 		}},
-		{s.Process, pcommon.SpanID{}, "RequestData", "shop.cart", map[string]string{"name": "orders process"}},
+		{s.Process, pcommon.SpanID{}, "RequestData", "basket-api", map[string]string{"name": "orders process"}},
 	} {
 		e := awaitEnvelope(t, server, func(e *ingestion.Envelope) bool { return e.Text("id") == want.span.String() })
 		assert.Equal(t, want.baseType, e.Data.BaseType)
