@@ -118,8 +118,8 @@ func TestConsoleNeedsNothing(t *testing.T) {
 	assert.Zero(t, p.ExitCode(), p.Stderr.String())
 }
 
-// On a laptop and in a sidecar everything listens on localhost. In a pod, OTLP
-// listens on the pod's address and what is for its operator on localhost.
+// On a laptop and in a sidecar everything listens on localhost. In a pod, what is
+// for apps listens on the pod's address and what is for its operator on localhost.
 // Nothing else listens.
 func TestListeners(t *testing.T) {
 	const podIP = "127.0.0.2"
@@ -137,9 +137,20 @@ func TestListeners(t *testing.T) {
 				"receivers::otlp::protocols::grpc": "127.0.0.1",
 				"receivers::otlp::protocols::http": "127.0.0.1",
 			}
+			if name != "sidecar" {
+				for _, key := range []string{
+					"jaeger::protocols::grpc", "jaeger::protocols::thrift_http",
+					"jaeger::protocols::thrift_compact", "jaeger::protocols::thrift_binary", "zipkin",
+				} {
+					want["receivers::"+key] = "127.0.0.1"
+				}
+			}
 			if name == "agent" || name == "gateway" {
-				want["receivers::otlp::protocols::grpc"] = podIP
-				want["receivers::otlp::protocols::http"] = podIP
+				for key := range want {
+					if strings.HasPrefix(key, "receivers::") {
+						want[key] = podIP
+					}
+				}
 			}
 			var addresses []string
 			for key, host := range want {

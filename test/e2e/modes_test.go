@@ -20,6 +20,7 @@ import (
 var sees = map[string][]func(*collector.Collector, *backends, *telemetry.Shop) error{
 	"console":       {consoleSees},
 	"jaeger":        {jaegerSees},
+	"jaeger-legacy": {jaegerSees},
 	"azure-contrib": {ingestionSees},
 	"openobserve":   {openobserveSees},
 	"otlp":          {otlpSees},
@@ -52,7 +53,11 @@ func TestModesAndBackends(t *testing.T) {
 				if len(sees[backend]) == 0 {
 					t.Fatalf("nothing looks for what backend/%s.yaml sends; add it to sees", backend)
 				}
-				c := collector.Start(t, m.config(t, backend, b.env()))
+				env := b.env()
+				if backend == "jaeger-legacy" {
+					env["JAEGER_ENDPOINT"] = b.jaeger.GRPC
+				}
+				c := collector.Start(t, m.config(t, backend, env))
 				s := telemetry.NewShop()
 				send(t, c, s)
 				for _, see := range sees[backend] {

@@ -24,12 +24,24 @@ var V1 = harness.Server{
 	Package: "github.com/jaegertracing/jaeger/cmd/all-in-one",
 }
 
+// V142 is an all-in-one of a time when Jaeger was fed by its own protocol: it
+// takes OTLP too, when it is told to.
+var V142 = harness.Server{
+	Name:    "jaeger",
+	Folder:  "test/servers/jaeger-v1.42",
+	Module:  "github.com/jaegertracing/jaeger",
+	Package: "github.com/jaegertracing/jaeger/cmd/all-in-one",
+}
+
 // Server is a Jaeger that may be up or down. Its addresses stay the same.
 type Server struct {
 	OTLPGRPC string // host:port of OTLP over gRPC
 	OTLPHTTP string // host:port of OTLP over HTTP
 	GRPC     string // host:port of Jaeger's own gRPC protocol
 	Query    string // host:port of the API and the UI
+
+	// Flags are added to Jaeger's command line by Start.
+	Flags []string
 
 	binary  string
 	admin   string
@@ -63,7 +75,8 @@ func (s *Server) Start(tb testing.TB) {
 	unused := func() string { return harness.FreeAddress(tb) }
 	s.process = harness.Start(tb, harness.Spec{
 		Path: s.binary,
-		Args: []string{
+		Args: append([]string{
+			"--collector.otlp.enabled=true",
 			"--collector.otlp.grpc.host-port=" + s.OTLPGRPC,
 			"--collector.otlp.http.host-port=" + s.OTLPHTTP,
 			"--collector.grpc-server.host-port=" + s.GRPC,
@@ -77,7 +90,7 @@ func (s *Server) Start(tb testing.TB) {
 			"--processor.zipkin-compact.server-host-port=" + unused(),
 			"--reporter.grpc.host-port=" + s.GRPC,
 			"--log-level=warn",
-		},
+		}, s.Flags...),
 		Env: map[string]string{"SPAN_STORAGE_TYPE": "memory", "JAEGER_DISABLED": "true"},
 	})
 	s.process.AwaitReady(tb, func() error {
@@ -179,6 +192,19 @@ func (s *Server) AwaitTrace(tb testing.TB, id string, spans int) Trace {
 		return nil
 	})
 	return trace
+}
+
+// RawTrace returns the trace of this id with all that the API says of it, numbers
+// as json.Number.
+func (s *Server) RawTrace(id string) (map[string]any, error) {
+	var traces []map[string]any
+	if err := s.query("/api/traces/"+id, &traces); err != nil {
+		return nil, err
+	}
+	if len(traces) != 1 {
+		return nil, fmt.Errorf("%d traces have id %s", len(traces), id)
+	}
+	return traces[0], nil
 }
 
 // Services returns the names of all services that have sent spans.
