@@ -171,9 +171,9 @@ func TestBenchmarkJobsAgree(t *testing.T) {
 }
 
 // BenchmarkMappings looks the same ten names up in tables of growing size, and then
-// in the largest as many names as there are resources.
+// in the larger ones as many names as there are resources.
 func BenchmarkMappings(b *testing.B) {
-	for _, bench := range []struct{ mappings, names int }{{10, 10}, {1000, 10}, {10_000, 10}, {10_000, 1000}} {
+	for _, bench := range []struct{ mappings, names int }{{10, 10}, {1000, 10}, {10_000, 10}, {1000, 1000}, {10_000, 1000}} {
 		b.Run(fmt.Sprintf("mappings=%d/names=%d", bench.mappings, bench.names), func(b *testing.B) {
 			mappings := make(map[string]any, bench.mappings)
 			for i := range bench.mappings {

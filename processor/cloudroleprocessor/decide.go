@@ -130,7 +130,7 @@ func (d *decider) decideRole(v *view) (string, outcome) {
 	v.loadHeads()
 	for i := range d.rules {
 		r := &d.rules[i]
-		if !r.matches(v) {
+		if r.first.excludes(v) || !r.matches(v) {
 			continue
 		}
 		if role, ok := r.role.expand(v); ok {

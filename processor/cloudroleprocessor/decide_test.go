@@ -5,6 +5,7 @@ package cloudroleprocessor
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -471,7 +472,7 @@ func TestDecisions(t *testing.T) {
 				require.NoError(t, want.FromRaw(with(tt.in, tt.set)))
 				assert.Equal(t, want.AsRaw(), got[0].Attributes().AsRaw())
 				metadatatest.AssertEqualProcessorCloudroleResources(t, tel, []metricdata.DataPoint[int64]{{
-					Attributes: attribute.NewSet(attribute.String("outcome", tt.outcome)),
+					Attributes: attribute.NewSet(attribute.String("outcome", tt.outcome), attribute.String("processor", "cloudrole")),
 					Value:      1,
 				}}, metricdatatest.IgnoreTimestamp())
 			})
@@ -590,7 +591,7 @@ func TestManyAttributes(t *testing.T) {
 		role, _ := m.Get(attrRole)
 		require.Equal(t, fmt.Sprintf("%d-value", i), role.AsString())
 		instance, _ := m.Get(attrRoleInstance)
-		require.Equal(t, fmt.Sprint(i), instance.AsString())
+		require.Equal(t, strconv.Itoa(i), instance.AsString())
 	}
 }
 

@@ -54,7 +54,7 @@ func createDefaultConfig() component.Config {
 func createTraces(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Traces,
 ) (processor.Traces, error) {
-	p, err := newRoleProcessor(cfg.(*Config), set.TelemetrySettings)
+	p, err := newRoleProcessor(cfg.(*Config), set)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func createTraces(
 func createMetrics(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Metrics,
 ) (processor.Metrics, error) {
-	p, err := newRoleProcessor(cfg.(*Config), set.TelemetrySettings)
+	p, err := newRoleProcessor(cfg.(*Config), set)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func createMetrics(
 func createLogs(
 	ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Logs,
 ) (processor.Logs, error) {
-	p, err := newRoleProcessor(cfg.(*Config), set.TelemetrySettings)
+	p, err := newRoleProcessor(cfg.(*Config), set)
 	if err != nil {
 		return nil, err
 	}

@@ -5,11 +5,11 @@ package cloudroleprocessor
 import (
 	"context"
 
-	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/processor"
 )
 
 type roleProcessor struct {
@@ -17,7 +17,7 @@ type roleProcessor struct {
 	telemetry *telemetry
 }
 
-func newRoleProcessor(cfg *Config, set component.TelemetrySettings) (*roleProcessor, error) {
+func newRoleProcessor(cfg *Config, set processor.Settings) (*roleProcessor, error) {
 	d, err := newDecider(cfg)
 	if err != nil {
 		return nil, err

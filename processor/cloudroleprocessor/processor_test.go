@@ -211,7 +211,7 @@ func TestAllocationsGrowWithResourcesOnly(t *testing.T) {
 	p, err := NewFactory().CreateTraces(t.Context(), nopSettings(),
 		configFromYAML(t, `{override: true, role: ["{service.namespace}.{service.name}"]}`), consumertest.NewNop())
 	require.NoError(t, err)
-	allocs := func(spans int) float64 {
+	allocs := func(spans int) int {
 		td := ptrace.NewTraces()
 		rs := td.ResourceSpans().AppendEmpty()
 		attrs := rs.Resource().Attributes()
@@ -222,12 +222,12 @@ func TestAllocationsGrowWithResourcesOnly(t *testing.T) {
 		for range spans {
 			ss.Spans().AppendEmpty().Attributes().PutStr("k8s.pod.name", "other")
 		}
-		return testing.AllocsPerRun(100, func() {
+		return int(testing.AllocsPerRun(100, func() {
 			attrs.Remove(attrRole)
 			if err := p.ConsumeTraces(context.Background(), td); err != nil {
 				t.Fatal(err)
 			}
-		})
+		}))
 	}
 	one, many := allocs(1), allocs(1000)
 	require.Equal(t, one, many, "allocations grow with spans")
@@ -244,7 +244,7 @@ rules: [{match: {service.name: "legacy-*"}, role: "legacy-{k8s.deployment.name}"
 	require.NoError(t, err)
 	for _, tt := range []struct {
 		name, serviceName string
-		want              float64
+		want              int
 	}{
 		// Two values stored: role and instance.
 		{"mapping", "cart", 2},
@@ -261,11 +261,11 @@ rules: [{match: {service.name: "legacy-*"}, role: "legacy-{k8s.deployment.name}"
 			attrs.PutStr("k8s.deployment.name", "cart")
 			attrs.PutStr("k8s.pod.name", "cart-1")
 			var b batch
-			assert.Equal(t, tt.want, testing.AllocsPerRun(100, func() {
+			assert.Equal(t, tt.want, int(testing.AllocsPerRun(100, func() {
 				attrs.Remove(attrRole)
 				attrs.Remove(attrRoleInstance)
 				d.decide(attrs, &b)
-			}))
+			})))
 		})
 	}
 }

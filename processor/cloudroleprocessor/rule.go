@@ -80,7 +80,7 @@ func head(s string) uint64 {
 
 // matches is false where one of the attributes is absent or empty, whatever the glob.
 func (r *rule) matches(v *view) bool {
-	if r.first.excludes(v) || !r.first.matches(v) {
+	if !r.first.matches(v) {
 		return false
 	}
 	for i := range r.rest {

@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
-	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/processor"
 
 	"github.com/otelcol-custom/otelcol-custom/processor/cloudroleprocessor/internal/metadata"
 )
@@ -40,8 +40,8 @@ type telemetry struct {
 	logged map[uint64]struct{} // hashes of the names logged; guarded by mu
 }
 
-func newTelemetry(set component.TelemetrySettings) (*telemetry, error) {
-	builder, err := metadata.NewTelemetryBuilder(set)
+func newTelemetry(set processor.Settings) (*telemetry, error) {
+	builder, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func newTelemetry(set component.TelemetrySettings) (*telemetry, error) {
 		logged:  make(map[uint64]struct{}, maxLoggedNames),
 	}
 	for i, name := range outcomeNames {
-		attrs := attribute.NewSet(attribute.String("outcome", name))
+		attrs := attribute.NewSet(attribute.String("outcome", name), attribute.String("processor", set.ID.String()))
 		t.options[i] = []metric.AddOption{metric.WithAttributeSet(attrs)}
 	}
 	return t, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/otel/attribute"
@@ -19,16 +20,19 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/otelcol-custom/otelcol-custom/processor/cloudroleprocessor/internal/metadata"
 	"github.com/otelcol-custom/otelcol-custom/processor/cloudroleprocessor/internal/metadatatest"
 )
 
-// TestResourcesMetric: every outcome, and no attribute but the outcome.
+// TestResourcesMetric: every outcome, and no attribute but the outcome and the processor.
 func TestResourcesMetric(t *testing.T) {
 	for _, sig := range signals {
 		t.Run(sig.name, func(t *testing.T) {
 			tel := componenttest.NewTelemetry()
 			defer func() { require.NoError(t, tel.Shutdown(t.Context())) }()
-			p, err := sig.create(NewFactory(), metadatatest.NewSettings(tel), configFromYAML(t, `
+			set := metadatatest.NewSettings(tel)
+			set.ID = component.NewIDWithName(metadata.Type, "eu")
+			p, err := sig.create(NewFactory(), set, configFromYAML(t, `
 mappings: {app.py: shop}
 rules: [{match: {service.name: "legacy-*"}, role: legacy}]
 `))
@@ -49,7 +53,7 @@ rules: [{match: {service.name: "legacy-*"}, role: legacy}]
 			var want []metricdata.DataPoint[int64]
 			for outcome, n := range map[string]int64{"mapping": 2, "rule": 4, "template": 6, "unresolved": 8, "kept": 2} {
 				want = append(want, metricdata.DataPoint[int64]{
-					Attributes: attribute.NewSet(attribute.String("outcome", outcome)),
+					Attributes: attribute.NewSet(attribute.String("outcome", outcome), attribute.String("processor", "cloudrole/eu")),
 					Value:      n,
 				})
 			}
@@ -103,7 +107,7 @@ func TestUnresolvedIsLoggedOnce(t *testing.T) {
 // TestUnresolvedIsBounded: a client that makes names up fills neither memory nor log.
 func TestUnresolvedIsBounded(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
-	set := componenttest.NewNopTelemetrySettings()
+	set := nopSettings()
 	set.Logger = zap.New(core)
 	p, err := newRoleProcessor(configFromYAML(t, ""), set)
 	require.NoError(t, err)

@@ -101,35 +101,28 @@ func (t Template) compile(slots *slotTable) (template, error) {
 }
 
 // expand returns false unless each attribute the template names is there and not
-// empty. It allocates the resulting string and only where that is put together from
-// several pieces.
+// empty. Only a string put together from several pieces is allocated (once, up to the
+// size of the scratch space).
 func (t template) expand(v *view) (string, bool) {
-	size := 0
+	if len(t) == 1 {
+		if t[0].slot == literal {
+			return t[0].text, true
+		}
+		value := v.get(t[0].slot)
+		return value, value != ""
+	}
+	text := v.scratch[:0]
 	for i := range t {
-		if t[i].slot == literal {
-			size += len(t[i].text)
+		p := &t[i]
+		if p.slot == literal {
+			text = append(text, p.text...)
 			continue
 		}
-		value := v.get(t[i].slot)
+		value := v.get(p.slot)
 		if value == "" {
 			return "", false
 		}
-		if len(t) == 1 {
-			return value, true
-		}
-		size += len(value)
+		text = append(text, value...)
 	}
-	if len(t) == 1 {
-		return t[0].text, true
-	}
-	var b strings.Builder
-	b.Grow(size)
-	for i := range t {
-		if t[i].slot == literal {
-			b.WriteString(t[i].text)
-		} else {
-			b.WriteString(v.get(t[i].slot))
-		}
-	}
-	return b.String(), true
+	return string(text), true
 }

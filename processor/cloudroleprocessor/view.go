@@ -47,7 +47,7 @@ func bucket(name string) uint8 {
 	if n == 0 {
 		return 0
 	}
-	return uint8(n)*7 + name[n/2]*13 + name[n/3]*31
+	return uint8(n%256)*7 + name[n/2]*13 + name[n/3]*31
 }
 
 func newSlotTable() slotTable {
@@ -104,6 +104,7 @@ type view struct {
 	converted uint64            // the slots whose value is not a string in the resource
 	slots     *slotTable
 	attrs     pcommon.Map
+	scratch   [128]byte // where templates are put together; room for most roles
 }
 
 // load fills the view. It reads each attribute once.
