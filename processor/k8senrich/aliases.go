@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 )
@@ -27,6 +28,8 @@ var _ encoding.TextUnmarshaler = (*Aliases)(nil)
 const (
 	aliasesNone = "none"
 	aliasesKube = "kube"
+
+	wantAliases = `is not one of "none", "kube" or a map from attribute to name`
 )
 
 // kubeAliases are the names in dashboards written for collectors that pass on
@@ -51,7 +54,7 @@ func (a *Aliases) UnmarshalText(text []byte) error {
 	case aliasesKube:
 		*a = maps.Clone(kubeAliases)
 	default:
-		return fmt.Errorf("%q is not one of %q, %q or a map from attribute to name", name, aliasesNone, aliasesKube)
+		return fmt.Errorf("%q %s", name, wantAliases)
 	}
 	return nil
 }
@@ -77,7 +80,7 @@ func (a Aliases) Validate() error {
 
 // aliaser adds the aliases to resources. It is safe for concurrent use.
 type aliaser struct {
-	exact  []alias
+	exact  [][]alias // by the length of from, which tells most keys apart
 	prefix []prefixAlias
 }
 
@@ -85,7 +88,7 @@ type alias struct{ from, to string }
 
 type prefixAlias struct {
 	from string
-	to   joiner
+	to   *joiner
 }
 
 // newAliaser returns nil if there is nothing to add.
@@ -100,7 +103,10 @@ func newAliaser(aliases Aliases) *aliaser {
 			a.prefix = append(a.prefix, prefixAlias{from: prefix, to: newJoiner(strings.TrimSuffix(to, "*"))})
 			continue
 		}
-		a.exact = append(a.exact, alias{from: from, to: to})
+		for len(a.exact) <= len(from) {
+			a.exact = append(a.exact, nil)
+		}
+		a.exact[len(from)] = append(a.exact[len(from)], alias{from: from, to: to})
 	}
 	return a
 }
@@ -161,9 +167,11 @@ func (t *taken) put(to pcommon.Value) {
 }
 
 func (a *aliaser) match(copies []taken, key string, value pcommon.Value) []taken {
-	for i := range a.exact {
-		if a.exact[i].from == key {
-			copies = append(copies, take(a.exact[i].to, value))
+	if len(key) < len(a.exact) {
+		for _, x := range a.exact[len(key)] {
+			if x.from == key {
+				copies = append(copies, take(x.to, value))
+			}
 		}
 	}
 	for i := range a.prefix {
@@ -179,34 +187,32 @@ func (a *aliaser) match(copies []taken, key string, value pcommon.Value) []taken
 // remembered is bounded because clients may send any key.
 type joiner struct {
 	prefix string
-	known  *joined
-}
-
-type joined struct {
-	mu    sync.RWMutex
-	names map[string]string
+	known  atomic.Pointer[map[string]string] // never changed, but replaced
+	mu     sync.Mutex                        // held to replace it
 }
 
 const maxJoined = 1000
 
-func newJoiner(prefix string) joiner {
-	return joiner{prefix: prefix, known: &joined{names: map[string]string{}}}
+func newJoiner(prefix string) *joiner {
+	j := &joiner{prefix: prefix}
+	j.known.Store(&map[string]string{})
+	return j
 }
 
-func (j joiner) join(rest string) string {
-	j.known.mu.RLock()
-	name, ok := j.known.names[rest]
-	j.known.mu.RUnlock()
-	if ok {
+func (j *joiner) join(rest string) string {
+	known := *j.known.Load()
+	if name, ok := known[rest]; ok {
 		return name
 	}
-	name = j.prefix + rest
-	j.known.mu.Lock()
-	defer j.known.mu.Unlock()
-	if len(j.known.names) < maxJoined {
+	name := j.prefix + rest
+	if len(known) < maxJoined {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		more := maps.Clone(*j.known.Load())
 		// The key is a part of the name, so that the map does not keep the
 		// request alive that the string came with.
-		j.known.names[name[len(j.prefix):]] = name
+		more[name[len(j.prefix):]] = name
+		j.known.Store(&more)
 	}
 	return name
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/confmap"
 )
 
 // Config says which sources and names are in use. Each is off until its key
@@ -25,7 +26,21 @@ type Config struct {
 	_ struct{}
 }
 
-var _ component.Config = (*Config)(nil)
+var (
+	_ component.Config    = (*Config)(nil)
+	_ confmap.Unmarshaler = (*Config)(nil)
+)
+
+// Unmarshal is the usual one with a message of our own for the key that takes
+// values of two types.
+func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	switch v := conf.Get("aliases").(type) {
+	case nil, string, map[string]any:
+		return conf.Unmarshal(c)
+	default:
+		return fmt.Errorf("aliases: %v %s", v, wantAliases)
+	}
+}
 
 // Validate refuses a configuration that does nothing.
 func (c *Config) Validate() error {

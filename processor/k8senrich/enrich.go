@@ -114,7 +114,7 @@ func (l *limits) add(attrs pcommon.Map, n *tally) {
 
 // find returns the pod of a resource, and whether the resource names one. A
 // resource with a UID is found by that alone: another pod may have the name.
-func (l *limits) find(attrs pcommon.Map) (pod *podwatch.Pod, named bool) {
+func (l *limits) find(attrs pcommon.Map) (pod *podwatch.Figures, named bool) {
 	if uid := str(attrs, attributePodUID); uid != "" {
 		return l.pods.ByUID(uid), true
 	}

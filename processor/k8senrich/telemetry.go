@@ -28,7 +28,7 @@ const (
 
 // tally counts what happened to the resources of one batch.
 type tally struct {
-	downwardAPI, containerResources                    int64
+	downwardAPI, containerResources                   int64
 	noPodID, podUnknown, containerAmbiguous, otherPod int64
 }
 
@@ -37,10 +37,10 @@ type tally struct {
 type telemetry struct {
 	builder *metadata.TelemetryBuilder
 
-	downwardAPI, containerResources                    []metric.AddOption
+	downwardAPI, containerResources                   []metric.AddOption
 	noPodID, podUnknown, containerAmbiguous, otherPod []metric.AddOption
-	ended, failed                                      []metric.AddOption
-	processor                                          metric.MeasurementOption
+	ended, failed                                     []metric.AddOption
+	processor                                         metric.MeasurementOption
 }
 
 func newTelemetry(set component.TelemetrySettings, id component.ID) (*telemetry, error) {

@@ -194,23 +194,23 @@ func (s *Source) parse(attribute, value string) (Attribute, error) {
 
 // look brings current up to date with the volume. The caller holds mu.
 func (s *Source) look() {
-	changed := false
-	// The kubelet may swap the folders while the files are read, so they are
-	// read until the state before is the state after. A volume that changes
-	// all the time is read again at the next look.
+	// The kubelet may swap the folders while the files are read. What was read
+	// counts only if nothing has changed meanwhile; if that never is so, the
+	// next look tries again.
 	for range 3 {
 		state := s.state()
 		if state == s.seen {
-			break
+			return
 		}
 		for i := range s.files {
 			s.read(&s.files[i])
 		}
-		s.seen, changed = state, true
-	}
-	if changed {
-		s.complain()
-		s.publish()
+		if s.state() == state {
+			s.seen = state
+			s.complain()
+			s.publish()
+			return
+		}
 	}
 }
 

@@ -3,11 +3,10 @@
 package podwatch
 
 import (
-	"unique"
+	"encoding/binary"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Resource indexes Resources.
@@ -27,11 +26,9 @@ const (
 // is no such limit or request, which is what zero means to Kubernetes too.
 type Resources [NumResources]int64
 
-// Pod is what is kept of a pod: a few hundred bytes. It never changes once it
-// is in a Store.
-type Pod struct {
-	uid, name  string
-	namespace  unique.Handle[string]
+// Figures are the Resources of a pod and its containers. Pods made from one
+// template have the same Figures, which are kept once. They never change.
+type Figures struct {
 	containers []container
 	apps       int  // the first so many containers are the app's, the others init containers
 	sidecars   bool // an init container runs beside them
@@ -40,7 +37,7 @@ type Pod struct {
 }
 
 type container struct {
-	name unique.Handle[string]
+	name string
 	res  Resources
 }
 
@@ -48,16 +45,16 @@ type container struct {
 // is not known which container is meant. An empty name means that the
 // telemetry names none: in a pod that runs one container it is that one.
 // Init containers that have done their work do not count as running.
-func (p *Pod) Container(name string) (*Resources, bool) {
+func (f *Figures) Container(name string) (*Resources, bool) {
 	if name == "" {
-		if p.apps == 1 && !p.sidecars {
-			return &p.containers[0].res, true
+		if f.apps == 1 && !f.sidecars {
+			return &f.containers[0].res, true
 		}
 		return nil, false
 	}
-	for i := range p.containers {
-		if p.containers[i].name.Value() == name {
-			return &p.containers[i].res, true
+	for i := range f.containers {
+		if f.containers[i].name == name {
+			return &f.containers[i].res, true
 		}
 	}
 	return nil, false
@@ -72,49 +69,40 @@ func (p *Pod) Container(name string) (*Resources, bool) {
 //   - and what the runtime needs for itself (spec.overhead) on top.
 //
 // There is no limit where one of the containers that run side by side has none.
-func (p *Pod) Sum() *Resources { return &p.sum }
+func (f *Figures) Sum() *Resources { return &f.sum }
 
 // Stated returns the figures that the pod states for itself. They bind a
 // container that has none of its own.
-func (p *Pod) Stated() *Resources { return &p.stated }
+func (f *Figures) Stated() *Resources { return &f.stated }
 
-// GetObjectMeta lets a Pod stand in client-go's stores, which ask it for its
-// name.
-func (p *Pod) GetObjectMeta() metav1.Object {
-	return &metav1.ObjectMeta{Name: p.name, Namespace: p.namespace.Value()}
-}
-
-// newPod takes from a pod what is kept. Nothing of the pod stays referenced but
-// its strings. The figures are those of the spec: what the owner asks for,
-// which is also what the Downward API and k8s_cluster tell. While a resize in
-// place is under way or put off, the kernel's limits are still the old ones.
-func newPod(from *corev1.Pod) *Pod {
-	p := &Pod{
-		uid:        string(from.UID),
-		name:       from.Name,
-		namespace:  unique.Make(from.Namespace),
+// newFigures takes the figures from a pod. They are those of the spec: what the
+// owner asks for, which is also what the Downward API and k8s_cluster tell.
+// While a resize in place is under way or put off, the kernel's limits are
+// still the old ones.
+func newFigures(from *corev1.Pod) *Figures {
+	f := &Figures{
 		containers: make([]container, 0, len(from.Spec.Containers)+len(from.Spec.InitContainers)),
 		apps:       len(from.Spec.Containers),
 	}
 	together := adder{}
 	for i := range from.Spec.Containers {
 		c := &from.Spec.Containers[i]
-		together.add(p.keep(c.Name, &c.Resources))
+		together.add(f.keep(c.Name, &c.Resources))
 	}
 	var sidecars, initially Resources
 	for i := range from.Spec.InitContainers {
 		c := &from.Spec.InitContainers[i]
-		res := p.keep(c.Name, &c.Resources)
+		res := f.keep(c.Name, &c.Resources)
 		use := sidecars.plus(res)
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			p.sidecars = true
+			f.sidecars = true
 			together.add(res)
 			sidecars = use
 		}
 		initially = initially.larger(use)
 	}
 	if from.Spec.Resources != nil {
-		p.stated = newResources(from.Spec.Resources)
+		f.stated = newResources(from.Spec.Resources)
 	}
 	overhead := newResources(&corev1.ResourceRequirements{Limits: from.Spec.Overhead, Requests: from.Spec.Overhead})
 	for r := range NumResources {
@@ -122,20 +110,20 @@ func newPod(from *corev1.Pod) *Pod {
 		if together.unlimited[r] {
 			v = 0
 		}
-		if p.stated[r] > 0 {
-			v = p.stated[r]
+		if f.stated[r] > 0 {
+			v = f.stated[r]
 		}
 		if v > 0 || r == CPURequest || r == MemoryRequest {
 			v += overhead[r]
 		}
-		p.sum[r] = v
+		f.sum[r] = v
 	}
-	return p
+	return f
 }
 
-func (p *Pod) keep(name string, req *corev1.ResourceRequirements) Resources {
+func (f *Figures) keep(name string, req *corev1.ResourceRequirements) Resources {
 	res := newResources(req)
-	p.containers = append(p.containers, container{name: unique.Make(name), res: res})
+	f.containers = append(f.containers, container{name: name, res: res})
 	return res
 }
 
@@ -189,4 +177,30 @@ func figure(list corev1.ResourceList, name corev1.ResourceName, value func(*reso
 		return 0
 	}
 	return max(0, value(&q))
+}
+
+// encode returns a text that only equal figures have.
+func (f *Figures) encode() string {
+	b := make([]byte, 0, 256)
+	number := func(n int64) { b = binary.AppendVarint(b, n) }
+	all := func(r *Resources) {
+		for _, n := range r {
+			number(n)
+		}
+	}
+	number(int64(f.apps))
+	number(int64(len(f.containers)))
+	for i := range f.containers {
+		number(int64(len(f.containers[i].name)))
+		b = append(b, f.containers[i].name...)
+		all(&f.containers[i].res)
+	}
+	if f.sidecars {
+		number(1)
+	} else {
+		number(0)
+	}
+	all(&f.sum)
+	all(&f.stated)
+	return string(b)
 }

@@ -3,11 +3,15 @@
 package podwatch
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"sync"
 	"time"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -20,67 +24,166 @@ const (
 	maxDeleted = 10_000
 )
 
-// Store holds pods by UID and by name. Pods that are deleted stay for a while
-// under their UID, which no other pod ever has, and under their name until
-// another pod takes it. It is what a reflector of client-go writes to.
+// Store holds the figures of pods by UID and by name. Pods that are deleted
+// stay for a while under their UID, which no other pod ever has, and under
+// their name until another pod takes it. It is what a reflector of client-go
+// writes to.
+//
+// It is laid out so that a pod takes some 200 bytes, its name included, and a
+// look at it by UID touches one place in memory that is its own.
 //
 // It is safe for concurrent use.
 type Store struct {
 	mu      sync.RWMutex
-	byUID   map[string]*Pod
-	byName  map[podName]*Pod
-	deleted []grave // oldest first
-	now     func() time.Time
-	synced  func(pods int)
+	pods    map[uid]pod
+	byName  map[podName]uid
+	figures map[string]*shared // by Figures.encode
+	deleted []grave            // oldest first
+	serial  uint32             // of the pod put last
+
+	now    func() time.Time
+	synced func(pods int)
 }
+
+// pod is what is kept of a pod besides its figures.
+type pod struct {
+	figures   *shared
+	name      string
+	namespace unique.Handle[string]
+	serial    uint32 // tells whether it is the same pod as in a grave
+}
+
+// shared are figures and the number of pods that have them.
+type shared struct {
+	Figures
+	key   string
+	users int
+}
+
+// uid is a pod's UID as 16 bytes, half of what the text takes and compared
+// without following a pointer.
+type uid [16]byte
+
+// newUID reads the text of a UUID. The UIDs of other forms that there are (the
+// API server gives none) are told apart by their hashes.
+func newUID(text string) (u uid) {
+	if len(text) == 36 && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' {
+		n := 0
+		for i := 0; i < 36; i += 2 {
+			if text[i] == '-' {
+				i++
+			}
+			high, low := digit[text[i]], digit[text[i+1]]
+			if high|low > 15 {
+				return hashUID(text)
+			}
+			u[n] = high<<4 | low
+			n++
+		}
+		return u
+	}
+	return hashUID(text)
+}
+
+func hashUID(text string) uid {
+	sum := sha256.Sum256([]byte(text))
+	return uid(sum[:16])
+}
+
+// digit has the values of the digits that Kubernetes writes UIDs in, and 255
+// for other bytes.
+var digit = func() (values [256]byte) {
+	for i := range values {
+		values[i] = 255
+	}
+	for i, c := range []byte("0123456789abcdef") {
+		values[c] = byte(i)
+	}
+	return values
+}()
+
+// String makes tests readable.
+func (u uid) String() string { return hex.EncodeToString(u[:]) }
 
 type podName struct{ namespace, name string }
 
 type grave struct {
-	pod   *Pod
-	until time.Time
+	uid    uid
+	serial uint32
+	until  time.Time
 }
 
 var _ cache.TransformingStore = (*Store)(nil)
 
 // newStore returns an empty Store. It calls synced after each Replace.
 func newStore(now func() time.Time, synced func(pods int)) *Store {
-	return &Store{byUID: map[string]*Pod{}, byName: map[podName]*Pod{}, now: now, synced: synced}
+	return &Store{
+		pods:    map[uid]pod{},
+		byName:  map[podName]uid{},
+		figures: map[string]*shared{},
+		now:     now,
+		synced:  synced,
+	}
 }
 
-// ByUID returns the pod, or nil.
-func (s *Store) ByUID(uid string) *Pod {
+// ByUID returns the figures of the pod, nil if it is not known.
+func (s *Store) ByUID(text string) *Figures {
+	u := newUID(text)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.byUID[uid]
+	return s.pods[u].get()
 }
 
-// ByName returns the pod that has the name now or had it last, or nil.
-func (s *Store) ByName(namespace, name string) *Pod {
+// ByName returns the figures of the pod that has the name now or had it last,
+// nil if it is not known.
+func (s *Store) ByName(namespace, name string) *Figures {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.byName[podName{namespace, name}]
+	u, ok := s.byName[podName{namespace, name}]
+	if !ok {
+		return nil
+	}
+	return s.pods[u].get()
+}
+
+func (p pod) get() *Figures {
+	if p.figures == nil {
+		return nil
+	}
+	return &p.figures.Figures
 }
 
 // Len returns the number of pods, those deleted lately included.
 func (s *Store) Len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return len(s.byUID)
+	return len(s.pods)
+}
+
+// lean is what is taken from a pod of the API.
+type lean struct {
+	uid             uid
+	namespace, name string
+	figures         *Figures
+}
+
+// GetObjectMeta lets it stand in client-go's stores, which ask it for its name.
+func (l *lean) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Name: l.name, Namespace: l.namespace}
 }
 
 // Transformer makes the reflector keep our small pods, and not Kubernetes'
 // large ones, while it gathers the first list.
 func (s *Store) Transformer() cache.TransformFunc {
-	return func(obj any) (any, error) { return toPod(obj) }
+	return func(obj any) (any, error) { return toLean(obj) }
 }
 
-func toPod(obj any) (*Pod, error) {
-	switch pod := obj.(type) {
+func toLean(obj any) (*lean, error) {
+	switch p := obj.(type) {
 	case *corev1.Pod:
-		return newPod(pod), nil
-	case *Pod:
-		return pod, nil
+		return &lean{uid: newUID(string(p.UID)), namespace: p.Namespace, name: p.Name, figures: newFigures(p)}, nil
+	case *lean:
+		return p, nil
 	default:
 		return nil, fmt.Errorf("want a pod, got %T", obj)
 	}
@@ -88,13 +191,13 @@ func toPod(obj any) (*Pod, error) {
 
 // Add implements cache.ReflectorStore.
 func (s *Store) Add(obj any) error {
-	pod, err := toPod(obj)
+	l, err := toLean(obj)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(pod)
+	s.put(l)
 	s.sweep()
 	return nil
 }
@@ -104,15 +207,15 @@ func (s *Store) Update(obj any) error { return s.Add(obj) }
 
 // Delete implements cache.ReflectorStore.
 func (s *Store) Delete(obj any) error {
-	pod, err := toPod(obj)
+	l, err := toLean(obj)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// The event carries the pod's last state, which may be news.
-	s.put(pod)
-	s.bury(pod)
+	s.put(l)
+	s.bury(l.uid)
 	s.sweep()
 	return nil
 }
@@ -120,27 +223,27 @@ func (s *Store) Delete(obj any) error {
 // Replace implements cache.ReflectorStore. Pods that are not in the list were
 // deleted while nobody watched.
 func (s *Store) Replace(list []any, _ string) error {
-	pods := make(map[string]struct{}, len(list))
-	fresh := make([]*Pod, len(list))
+	fresh := make([]*lean, len(list))
+	alive := make(map[uid]struct{}, len(list))
 	for i, obj := range list {
-		pod, err := toPod(obj)
+		l, err := toLean(obj)
 		if err != nil {
 			return err
 		}
-		fresh[i] = pod
-		pods[pod.uid] = struct{}{}
+		fresh[i] = l
+		alive[l.uid] = struct{}{}
 	}
 	s.mu.Lock()
 	for _, g := range s.deleted {
-		pods[g.pod.uid] = struct{}{} // buried before, keeps its time
+		alive[g.uid] = struct{}{} // buried before, keeps its time
 	}
-	for uid, pod := range s.byUID {
-		if _, ok := pods[uid]; !ok {
-			s.bury(pod)
+	for u := range s.pods {
+		if _, ok := alive[u]; !ok {
+			s.bury(u)
 		}
 	}
-	for _, pod := range fresh {
-		s.put(pod)
+	for _, l := range fresh {
+		s.put(l)
 	}
 	s.sweep()
 	s.mu.Unlock()
@@ -151,34 +254,66 @@ func (s *Store) Replace(list []any, _ string) error {
 // Resync implements cache.ReflectorStore. There is nothing to repeat.
 func (*Store) Resync() error { return nil }
 
-func (s *Store) put(pod *Pod) {
-	s.byUID[pod.uid] = pod
-	s.byName[pod.key()] = pod
+// put stores a pod. Pods of one name follow one another, so the one put last
+// has the name.
+func (s *Store) put(l *lean) {
+	old, known := s.pods[l.uid]
+	figures := s.share(l.figures)
+	if known {
+		s.release(old.figures)
+		l.name, l.namespace = old.name, old.namespace.Value() // the strings that are kept already
+	}
+	s.serial++
+	p := pod{figures: figures, name: l.name, namespace: unique.Make(l.namespace), serial: s.serial}
+	s.pods[l.uid] = p
+	s.byName[p.key()] = l.uid
 }
 
-func (p *Pod) key() podName { return podName{p.namespace.Value(), p.name} }
+// key is made of the strings that are kept anyway.
+func (p pod) key() podName { return podName{p.namespace.Value(), p.name} }
 
-func (s *Store) bury(pod *Pod) {
-	s.deleted = append(s.deleted, grave{pod: pod, until: s.now().Add(keepDeleted)})
+// share returns the figures that are kept for all that are equal.
+func (s *Store) share(f *Figures) *shared {
+	key := f.encode()
+	kept, ok := s.figures[key]
+	if !ok {
+		kept = &shared{Figures: *f, key: key}
+		s.figures[key] = kept
+	}
+	kept.users++
+	return kept
+}
+
+func (s *Store) release(f *shared) {
+	if f.users--; f.users == 0 {
+		delete(s.figures, f.key)
+	}
+}
+
+func (s *Store) bury(u uid) {
+	s.deleted = append(s.deleted, grave{uid: u, serial: s.pods[u].serial, until: s.now().Add(keepDeleted)})
 }
 
 // sweep forgets pods deleted long ago. It runs with each change and not by a
 // clock: what stays longer because nothing changes is no more than there was.
 func (s *Store) sweep() {
+	if len(s.deleted) == 0 {
+		return
+	}
 	now := s.now()
 	n := 0
 	for n < len(s.deleted) && (len(s.deleted)-n > maxDeleted || now.After(s.deleted[n].until)) {
-		// A pod that came back is another Pod by now: a list may be older than
-		// what the watch has told before.
-		pod := s.deleted[n].pod
-		if s.byUID[pod.uid] == pod {
-			delete(s.byUID, pod.uid)
-		}
-		if s.byName[pod.key()] == pod {
-			delete(s.byName, pod.key())
-		}
-		s.deleted[n].pod = nil
+		g := s.deleted[n]
 		n++
+		p := s.pods[g.uid]
+		if p.figures == nil || p.serial != g.serial {
+			continue // it came back: a list may be older than what the watch has told
+		}
+		s.release(p.figures)
+		delete(s.pods, g.uid)
+		if s.byName[p.key()] == g.uid {
+			delete(s.byName, p.key())
+		}
 	}
 	if s.deleted = s.deleted[n:]; len(s.deleted) == 0 {
 		s.deleted = nil

@@ -5,7 +5,7 @@
 //
 // The watch is client-go's reflector, which knows how to begin from a list or
 // a stream, go on where it was cut, and begin anew when the server has
-// forgotten where that was. What is kept of a pod is little, see [Pod]. While
+// forgotten where that was. What is kept of a pod is little, see [Store]. While
 // the API server is away what was known last is served.
 package podwatch
 

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podwatch
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+type testStore struct {
+	*Store
+	t   *testing.T
+	now time.Time
+}
+
+func newTestStore(t *testing.T) *testStore {
+	s := &testStore{t: t, now: time.Unix(0, 0)}
+	s.Store = newStore(func() time.Time { return s.now }, func(int) {})
+	return s
+}
+
+func (s *testStore) add(uid, name, cpu string) {
+	require.NoError(s.t, s.Add(makePod(uid, name, app("web", list(cpu, ""), nil))))
+}
+
+func (s *testStore) remove(uid, name, cpu string) {
+	require.NoError(s.t, s.Delete(makePod(uid, name, app("web", list(cpu, ""), nil))))
+}
+
+// replace takes pods as the reflector hands them over: whole from a list, ours
+// from a stream.
+func (s *testStore) replace(pods ...*corev1.Pod) {
+	list := make([]any, len(pods))
+	for i, pod := range pods {
+		list[i] = pod
+		if i%2 == 0 {
+			var err error
+			list[i], err = s.Transformer()(pod)
+			require.NoError(s.t, err)
+		}
+	}
+	require.NoError(s.t, s.Replace(list, "1"))
+}
+
+// cpu returns the CPU limit of a pod, -1 if the pod is not known.
+func cpu(p *Figures) int64 {
+	if p == nil {
+		return -1
+	}
+	return p.Sum()[CPULimit]
+}
+
+func TestStoreFindsPods(t *testing.T) {
+	s := newTestStore(t)
+	s.add("1", "web", "100m")
+	assert.EqualValues(t, 100, cpu(s.ByUID("1")))
+	assert.EqualValues(t, 100, cpu(s.ByName("shop", "web")))
+	assert.Nil(t, s.ByUID("2"))
+	assert.Nil(t, s.ByUID(""))
+	assert.Nil(t, s.ByName("shop", "log"))
+	assert.Nil(t, s.ByName("web", "shop"))
+
+	require.NoError(t, s.Update(makePod("1", "web", app("web", list("200m", ""), nil))))
+	assert.EqualValues(t, 200, cpu(s.ByUID("1")), "resized in place")
+	assert.EqualValues(t, 200, cpu(s.ByName("shop", "web")))
+	assert.Equal(t, 1, s.Len())
+}
+
+func TestStoreKeepsDeletedForAWhile(t *testing.T) {
+	s := newTestStore(t)
+	s.add("1", "web", "100m")
+	s.remove("1", "web", "100m")
+	s.now = s.now.Add(keepDeleted)
+	s.add("9", "other", "1")
+	assert.EqualValues(t, 100, cpu(s.ByUID("1")), "its last telemetry may still come")
+	assert.EqualValues(t, 100, cpu(s.ByName("shop", "web")))
+
+	s.now = s.now.Add(time.Second)
+	s.add("9", "other", "1")
+	assert.Nil(t, s.ByUID("1"))
+	assert.Nil(t, s.ByName("shop", "web"))
+	assert.Equal(t, 1, s.Len())
+	assert.Len(t, s.byName, 1)
+	assert.Empty(t, s.deleted)
+}
+
+// A pod of a stateful set comes back under its name with another UID.
+func TestStoreNameIsTakenOver(t *testing.T) {
+	s := newTestStore(t)
+	s.add("1", "web", "100m")
+	s.remove("1", "web", "100m")
+	s.add("2", "web", "200m")
+	assert.EqualValues(t, 100, cpu(s.ByUID("1")), "the old pod by its UID")
+	assert.EqualValues(t, 200, cpu(s.ByUID("2")))
+	assert.EqualValues(t, 200, cpu(s.ByName("shop", "web")), "the name is the new pod's at once")
+
+	s.now = s.now.Add(keepDeleted + time.Second)
+	s.add("9", "other", "1")
+	assert.Nil(t, s.ByUID("1"))
+	assert.EqualValues(t, 200, cpu(s.ByName("shop", "web")), "forgetting the old pod leaves the new one its name")
+}
+
+func TestStoreReplace(t *testing.T) {
+	s := newTestStore(t)
+	s.add("1", "web", "100m")
+	s.add("2", "gone", "200m")
+	s.add("3", "again", "300m")
+	s.replace(
+		makePod("1", "web", app("web", list("150m", ""), nil)),
+		makePod("4", "again", app("web", list("400m", ""), nil)),
+		makePod("5", "new", app("web", list("500m", ""), nil)),
+	)
+	assert.EqualValues(t, 150, cpu(s.ByUID("1")))
+	assert.EqualValues(t, 200, cpu(s.ByUID("2")), "deleted while nobody watched, kept for a while")
+	assert.EqualValues(t, 300, cpu(s.ByUID("3")))
+	assert.EqualValues(t, 400, cpu(s.ByName("shop", "again")))
+	assert.EqualValues(t, 500, cpu(s.ByUID("5")))
+
+	s.now = s.now.Add(keepDeleted + time.Second)
+	s.replace(makePod("1", "web", app("web", list("150m", ""), nil)))
+	s.now = s.now.Add(keepDeleted + time.Second)
+	s.add("1", "web", "150m")
+	assert.Equal(t, 1, s.Len())
+	assert.Len(t, s.byName, 1)
+}
+
+// A list may be older than what the watch has told, and leave out a pod that
+// the watch tells of again.
+func TestStorePodThatComesBack(t *testing.T) {
+	s := newTestStore(t)
+	s.add("1", "web", "100m")
+	s.replace()
+	s.add("1", "web", "100m")
+	s.now = s.now.Add(keepDeleted + time.Second)
+	s.add("9", "other", "1")
+	assert.EqualValues(t, 100, cpu(s.ByUID("1")))
+	assert.EqualValues(t, 100, cpu(s.ByName("shop", "web")))
+}
+
+func TestStoreBoundsTheDeleted(t *testing.T) {
+	s := newTestStore(t)
+	for i := range maxDeleted + 100 {
+		uid := fmt.Sprint(i)
+		s.add(uid, "web-"+uid, "1")
+		s.remove(uid, "web-"+uid, "1")
+	}
+	assert.Equal(t, maxDeleted, s.Len())
+	assert.Nil(t, s.ByUID("99"), "the oldest went")
+	assert.NotNil(t, s.ByUID("100"))
+}
+
+func TestStoreRefusesOthers(t *testing.T) {
+	s := newTestStore(t)
+	for _, err := range []error{s.Add(1), s.Update(1), s.Delete(1), s.Replace([]any{1}, "1")} {
+		assert.EqualError(t, err, "want a pod, got int")
+	}
+}
+
+// What the reflector gathers while a list streams in is keyed by this.
+func TestPodHasItsKey(t *testing.T) {
+	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(mustLean(t, makePod("1", "web")))
+	require.NoError(t, err)
+	assert.Equal(t, "shop/web", key)
+}
+
+func mustLean(t *testing.T, pod *corev1.Pod) *lean {
+	l, err := toLean(pod)
+	require.NoError(t, err)
+	return l
+}
+
+// Pods of one template share their figures, and those that no pod has are
+// forgotten.
+func TestStoreSharesFigures(t *testing.T) {
+	s := newTestStore(t)
+	s.add("1", "a", "1")
+	s.add("2", "b", "1")
+	s.add("3", "c", "2")
+	assert.Same(t, s.ByUID("1"), s.ByUID("2"))
+	assert.NotSame(t, s.ByUID("1"), s.ByUID("3"))
+	assert.Len(t, s.figures, 2)
+	s.add("3", "c", "3")
+	s.add("2", "b", "3")
+	assert.Same(t, s.ByUID("2"), s.ByUID("3"))
+	assert.Len(t, s.figures, 2)
+	s.remove("1", "a", "1")
+	s.now = s.now.Add(keepDeleted + time.Second)
+	s.add("2", "b", "3")
+	assert.Len(t, s.figures, 1)
+}
+
+// Figures that differ in one thing are not taken for one another.
+func TestFiguresEncode(t *testing.T) {
+	all := map[string]string{}
+	for name, options := range map[string][]option{
+		"none":          nil,
+		"one":           {app("a", list("1", "1"), list("1", "1"))},
+		"name":          {app("b", list("1", "1"), list("1", "1"))},
+		"CPU limit":     {app("a", list("2", "1"), list("1", "1"))},
+		"memory limit":  {app("a", list("1", "2"), list("1", "1"))},
+		"request":       {app("a", list("1", "1"), list("2", "1"))},
+		"two":           {app("a", list("1", "1"), list("1", "1")), app("b", nil, nil)},
+		"two in one":    {app("ab", list("1", "1"), list("1", "1")), app("", nil, nil)},
+		"init":          {app("a", list("1", "1"), list("1", "1")), initContainer("b", nil, nil)},
+		"sidecar":       {app("a", list("1", "1"), list("1", "1")), sidecar("b", nil, nil)},
+		"stated":        {app("a", list("1", "1"), list("1", "1")), stated(list("1", ""), nil)},
+		"with overhead": {app("a", list("1", "1"), list("1", "1")), overhead(list("1", ""))},
+	} {
+		text := newFigures(makePod("1", "web", options...)).encode()
+		assert.Empty(t, all[text], name)
+		all[text] = name
+	}
+}
+
+func TestUID(t *testing.T) {
+	const text = "8d9a2f6e-2f0b-4d0c-9f3e-0123456789ab"
+	assert.Equal(t, "8d9a2f6e2f0b4d0c9f3e0123456789ab", newUID(text).String())
+	seen := map[uid]string{}
+	for _, other := range []string{
+		text, "8D9A2F6E-2F0B-4D0C-9F3E-0123456789AB", "8d9a2f6e2f0b4d0c9f3e0123456789ab", "8d9a2f6e-2f0b-4d0c-9f3e-0123456789ag",
+		"8d9a2f6e-2f0b-4d0c-9f3e-0123456789a", "8d9a2f6e-2f0b-4d0c-9f3e-0123456789ab0", "8d9a2f6e+2f0b-4d0c-9f3e-0123456789ab",
+		"8d9a2f6e-2f0b-4d0c-9f3e--123456789ab", "", "1", "2", "------------------------------------",
+	} {
+		assert.NotContains(t, seen, newUID(other), "%q is taken for %q", other, seen[newUID(other)])
+		seen[newUID(other)] = other
+	}
+}
