@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shop's back end: GET /data?item=tea says what an item costs.
+
+With STOCK_URL set it asks there first, so that several of these make a chain.
+"""
+
+import logging
+import os
+
+import requests
+from flask import Flask, request
+
+app = Flask(__name__)
+log = logging.getLogger("shop")
+prices = {"tea": 3, "coffee": 4}
+
+
+@app.get("/data")
+def data():
+    item = request.args["item"]
+    if item not in prices:
+        return {"error": "no such item"}, 404
+    if "STOCK_URL" in os.environ:
+        requests.get(os.environ["STOCK_URL"], params={"item": item}, timeout=10).raise_for_status()
+    log.warning("price of %s", item)
+    return {"item": item, "price": prices[item]}
+
+
+if __name__ == "__main__":
+    app.run(host="127.0.0.1", port=int(os.environ.get("PORT", "8081")))
