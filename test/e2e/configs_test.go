@@ -35,6 +35,12 @@ func backendFiles(t *testing.T) []string {
 var examples = map[string]string{
 	"NODE_NAME":                             "node-1",
 	"POD_IP":                                "127.0.0.1",
+	"POD_NAME":                              "shop-5d9f8c7b6-abcde",
+	"POD_UID":                               "6f0c6d5e-7a8b-4c9d-8e0f-1a2b3c4d5e6f",
+	"POD_NAMESPACE":                         "shop",
+	"APP_VERSION":                           "1.2.3",
+	"CPU_LIMIT":                             "500",
+	"MEMORY_LIMIT":                          "268435456",
 	"JAEGER_ENDPOINT":                       "localhost:4317",
 	"JAEGER_INSECURE":                       "false",
 	"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=11111111-2222-4333-8444-555555555555;IngestionEndpoint=https://example.com/",
@@ -225,11 +231,14 @@ func TestMistakes(t *testing.T) {
 				if c.file != "" {
 					config.Files = []string{c.file}
 				}
-				overlay := "receivers::otlp::protocols::grpc::endpoint: " + harness.FreeAddress(t) +
-					"\nextensions::health_check::endpoint: " + harness.FreeAddress(t) +
-					"\nextensions::pprof::endpoint: " + harness.FreeAddress(t) +
-					"\nextensions::zpages::endpoint: " + harness.FreeAddress(t) +
-					"\nservice::telemetry::metrics::level: none\n"
+				// One receiver, on ports that are free but for the one that is not.
+				overlay := "receivers::otlp::protocols::grpc::endpoint: " + harness.FreeAddress(t) + `
+service::extensions: []
+service::pipelines::traces::receivers: [otlp]
+service::pipelines::metrics::receivers: [otlp]
+service::pipelines::logs::receivers: [otlp]
+service::telemetry::metrics::level: none
+`
 				config.Overlay = overlay + c.overlay
 				p := collector.Run(t, command, config)
 				assert.Positive(t, p.ExitCode())

@@ -21,6 +21,7 @@ var sees = map[string][]func(*collector.Collector, *backends, *telemetry.Shop) e
 	"console":       {consoleSees},
 	"jaeger":        {jaegerSees},
 	"jaeger-legacy": {jaegerSees},
+	"azure":         {ingestionSees},
 	"azure-contrib": {ingestionSees},
 	"openobserve":   {openobserveSees},
 	"otlp":          {otlpSees},

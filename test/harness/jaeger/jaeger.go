@@ -91,7 +91,10 @@ func (s *Server) Start(tb testing.TB) {
 			"--reporter.grpc.host-port=" + s.GRPC,
 			"--log-level=warn",
 		}, s.Flags...),
-		Env: map[string]string{"SPAN_STORAGE_TYPE": "memory", "JAEGER_DISABLED": "true"},
+		Env: map[string]string{
+			"SPAN_STORAGE_TYPE":   "memory",
+			"OTEL_TRACES_SAMPLER": "always_off", // no spans of its own
+		},
 	})
 	s.process.AwaitReady(tb, func() error {
 		var healthy struct{ Status string }
