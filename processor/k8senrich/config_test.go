@@ -4,7 +4,9 @@ package k8senrich
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -151,4 +153,56 @@ func TestConfigBad(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "bad", "*.yaml"))
 	require.NoError(t, err)
 	assert.Len(t, files, 14, "a file without an expected message proves nothing")
+}
+
+// What the README says of keys and defaults, and its configurations, are held
+// against the code.
+func TestReadme(t *testing.T) {
+	raw, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	text := string(raw)
+
+	row := func(cells ...string) {
+		t.Helper()
+		assert.Contains(t, text, "| "+strings.Join(cells, " | ")+" |")
+	}
+	code := func(values ...string) string { return "`" + strings.Join(values, "`, `") + "`" }
+	row("`downward_api::directory`", "string", code(defaultDirectory), "a folder; `\"\"` for none", "Where a downwardAPI volume is mounted with the files `labels` and `annotations`.")
+	for attribute, variable := range defaultEnv() {
+		assert.Contains(t, text, "| "+code(attribute)+" | "+code(variable)+" |")
+	}
+	for key, start := range map[string]string{
+		"downward_api::cpu_unit":                 "string | " + code(string(defaultCPUUnit)) + " | " + code("auto", "cores", "millicores"),
+		"container_resources::auth_type":         "string | " + code(string(defaultAuthType)) + " | " + code("serviceAccount", "kubeConfig", "none"),
+		"container_resources::node_from_env_var": "string | `\"\"`",
+		"container_resources::attributes": "list | all four | " + code(
+			"k8s.container.cpu.limit", "k8s.container.memory.limit", "k8s.container.cpu.request", "k8s.container.memory.request"),
+		"aliases": "string or map | `none` | `none`, `kube`",
+	} {
+		assert.Contains(t, text, "| `"+key+"` | "+start)
+	}
+	line := regexp.MustCompile("(?s)The aliases of `kube`:.*?\\.\n").FindString(text)
+	flat := strings.ReplaceAll(line, "\n", " ")
+	for from, to := range kubeAliases {
+		assert.Contains(t, flat, "`"+strings.ReplaceAll(from, "*", "<key>")+"`")
+		assert.Contains(t, flat, "→ `"+strings.ReplaceAll(to, "*", "<key>")+"`")
+	}
+
+	configs := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		got, err := confmap.NewRetrievedFromYAML([]byte(block[1]))
+		require.NoError(t, err)
+		conf, err := got.AsConf()
+		require.NoError(t, err)
+		if !conf.IsSet("processors::k8senrich") {
+			continue
+		}
+		configs++
+		sub, err := conf.Sub("processors::k8senrich")
+		require.NoError(t, err)
+		cfg := createDefaultConfig()
+		require.NoError(t, sub.Unmarshal(cfg), block[1])
+		require.NoError(t, confmap.Validate(cfg), block[1])
+	}
+	assert.Equal(t, 5, configs)
 }

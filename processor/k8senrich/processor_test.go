@@ -46,7 +46,7 @@ import (
 type m = map[string]any
 
 // patience is the most that an event is waited for; none takes that long.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // rig is the processor for all signals in one configuration, made by the
 // factory, with what it gives, logs and reports.
@@ -586,7 +586,7 @@ func TestRefused(t *testing.T) {
 	api.set(func(f *fakeAPI) { f.refuse = http.StatusForbidden })
 	r := started(t, fromKubeConfig)
 	r.await("the loss", func() bool { return len(r.host.seen()) == 3 })
-	assert.Equal(t, []string{"container_resources: pods cannot be watched; what is known of them serves on; get, list and watch on pods must be granted"}, r.warnings())
+	assert.Equal(t, []string{"container_resources: pods cannot be watched; what is known of them serves on; list and watch on pods must be granted"}, r.warnings())
 	api.set(func(f *fakeAPI) { f.refuse = 0 })
 	r.awaitPods(1)
 }

@@ -4,7 +4,6 @@ package podwatch
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"sync"
 	"time"
@@ -101,9 +100,6 @@ var digit = func() (values [256]byte) {
 	}
 	return values
 }()
-
-// String makes tests readable.
-func (u uid) String() string { return hex.EncodeToString(u[:]) }
 
 type podName struct{ namespace, name string }
 

@@ -220,7 +220,7 @@ func TestFiguresEncode(t *testing.T) {
 
 func TestUID(t *testing.T) {
 	const text = "8d9a2f6e-2f0b-4d0c-9f3e-0123456789ab"
-	assert.Equal(t, "8d9a2f6e2f0b4d0c9f3e0123456789ab", newUID(text).String())
+	assert.Equal(t, uid{0x8d, 0x9a, 0x2f, 0x6e, 0x2f, 0x0b, 0x4d, 0x0c, 0x9f, 0x3e, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab}, newUID(text))
 	seen := map[uid]string{}
 	for _, other := range []string{
 		text, "8D9A2F6E-2F0B-4D0C-9F3E-0123456789AB", "8d9a2f6e2f0b4d0c9f3e0123456789ab", "8d9a2f6e-2f0b-4d0c-9f3e-0123456789ag",

@@ -222,7 +222,7 @@ func (w *Watcher) failed(err error) {
 	w.lost, w.kind = true, kind
 	what := "container_resources: pods cannot be watched; what is known of them serves on"
 	if apierrors.IsForbidden(err) {
-		what += "; get, list and watch on pods must be granted"
+		what += "; list and watch on pods must be granted"
 	}
 	w.set.Logger.Warn(what, zap.Int("pods", w.Pods.Len()), zap.Error(err))
 	if first {
