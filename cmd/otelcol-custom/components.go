@@ -21,10 +21,12 @@ import (
 	resourceprocessor "github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourceprocessor"
 	tailsamplingprocessor "github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
 	transformprocessor "github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
-	jaegerreceiver "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/jaegerreceiver"
 	zipkinreceiver "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver"
+	applicationinsightsexporter "github.com/otelcol-custom/otelcol-custom/exporter/applicationinsightsexporter"
 	jaegerexporter "github.com/otelcol-custom/otelcol-custom/exporter/jaegerexporter"
 	cloudroleprocessor "github.com/otelcol-custom/otelcol-custom/processor/cloudroleprocessor"
+	k8senrich "github.com/otelcol-custom/otelcol-custom/processor/k8senrich"
+	jaegerreceiver "github.com/otelcol-custom/otelcol-custom/receiver/jaegerreceiver"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/connector"
 	forwardconnector "go.opentelemetry.io/collector/connector/forwardconnector"
@@ -96,7 +98,7 @@ func components() (otelcol.Factories, error) {
 	}
 	factories.ReceiverModules = makeModulesMap(factories.Receivers, map[component.Type]string{
 		otlpreceiver.NewFactory().Type():   "go.opentelemetry.io/collector/receiver/otlpreceiver v0.158.0",
-		jaegerreceiver.NewFactory().Type(): "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/jaegerreceiver v0.158.0",
+		jaegerreceiver.NewFactory().Type(): "github.com/otelcol-custom/otelcol-custom v0.1.0",
 		zipkinreceiver.NewFactory().Type(): "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver v0.158.0",
 	})
 
@@ -104,6 +106,7 @@ func components() (otelcol.Factories, error) {
 		debugexporter.NewFactory(),
 		otlpexporter.NewFactory(),
 		otlphttpexporter.NewFactory(),
+		applicationinsightsexporter.NewFactory(),
 		nopexporter.NewFactory(),
 		azuremonitorexporter.NewFactory(),
 		jaegerexporter.NewFactory(),
@@ -113,19 +116,21 @@ func components() (otelcol.Factories, error) {
 		return otelcol.Factories{}, err
 	}
 	factories.ExporterModules = makeModulesMap(factories.Exporters, map[component.Type]string{
-		debugexporter.NewFactory().Type():         "go.opentelemetry.io/collector/exporter/debugexporter v0.158.0",
-		otlpexporter.NewFactory().Type():          "go.opentelemetry.io/collector/exporter/otlpexporter v0.158.0",
-		otlphttpexporter.NewFactory().Type():      "go.opentelemetry.io/collector/exporter/otlphttpexporter v0.158.0",
-		nopexporter.NewFactory().Type():           "go.opentelemetry.io/collector/exporter/nopexporter v0.158.0",
-		azuremonitorexporter.NewFactory().Type():  "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/azuremonitorexporter v0.156.0",
-		jaegerexporter.NewFactory().Type():        "github.com/otelcol-custom/otelcol-custom v0.1.0",
-		loadbalancingexporter.NewFactory().Type(): "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/loadbalancingexporter v0.158.0",
+		debugexporter.NewFactory().Type():               "go.opentelemetry.io/collector/exporter/debugexporter v0.158.0",
+		otlpexporter.NewFactory().Type():                "go.opentelemetry.io/collector/exporter/otlpexporter v0.158.0",
+		otlphttpexporter.NewFactory().Type():            "go.opentelemetry.io/collector/exporter/otlphttpexporter v0.158.0",
+		applicationinsightsexporter.NewFactory().Type(): "github.com/otelcol-custom/otelcol-custom v0.1.0",
+		nopexporter.NewFactory().Type():                 "go.opentelemetry.io/collector/exporter/nopexporter v0.158.0",
+		azuremonitorexporter.NewFactory().Type():        "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/azuremonitorexporter v0.156.0",
+		jaegerexporter.NewFactory().Type():              "github.com/otelcol-custom/otelcol-custom v0.1.0",
+		loadbalancingexporter.NewFactory().Type():       "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/loadbalancingexporter v0.158.0",
 	})
 
 	factories.Processors, err = otelcol.MakeFactoryMap[processor.Factory](
 		memorylimiterprocessor.NewFactory(),
 		batchprocessor.NewFactory(),
 		k8sattributesprocessor.NewFactory(),
+		k8senrich.NewFactory(),
 		cloudroleprocessor.NewFactory(),
 		resourceprocessor.NewFactory(),
 		attributesprocessor.NewFactory(),
@@ -142,6 +147,7 @@ func components() (otelcol.Factories, error) {
 		memorylimiterprocessor.NewFactory().Type():        "go.opentelemetry.io/collector/processor/memorylimiterprocessor v0.158.0",
 		batchprocessor.NewFactory().Type():                "go.opentelemetry.io/collector/processor/batchprocessor v0.158.0",
 		k8sattributesprocessor.NewFactory().Type():        "github.com/open-telemetry/opentelemetry-collector-contrib/processor/k8sattributesprocessor v0.158.0",
+		k8senrich.NewFactory().Type():                     "github.com/otelcol-custom/otelcol-custom v0.1.0",
 		cloudroleprocessor.NewFactory().Type():            "github.com/otelcol-custom/otelcol-custom v0.1.0",
 		resourceprocessor.NewFactory().Type():             "github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourceprocessor v0.158.0",
 		attributesprocessor.NewFactory().Type():           "github.com/open-telemetry/opentelemetry-collector-contrib/processor/attributesprocessor v0.158.0",

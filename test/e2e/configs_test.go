@@ -42,7 +42,6 @@ var examples = map[string]string{
 	"CPU_LIMIT":                             "500",
 	"MEMORY_LIMIT":                          "268435456",
 	"JAEGER_ENDPOINT":                       "localhost:4317",
-	"JAEGER_INSECURE":                       "false",
 	"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=11111111-2222-4333-8444-555555555555;IngestionEndpoint=https://example.com/",
 	"OPENOBSERVE_ENDPOINT":                  "http://localhost:5080/api/default",
 	"OPENOBSERVE_USERNAME":                  openObserveUser,

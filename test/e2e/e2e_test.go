@@ -186,7 +186,7 @@ func send(t *testing.T, c *collector.Collector, s *telemetry.Shop) {
 // listen takes an address until the test ends.
 func listen(t *testing.T, address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", address)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 }

@@ -31,7 +31,9 @@ var sees = map[string][]func(*collector.Collector, *backends, *telemetry.Shop) e
 func consoleSees(c *collector.Collector, _ *backends, s *telemetry.Shop) error {
 	return atConsole(c, s)
 }
+
 func jaegerSees(_ *collector.Collector, b *backends, s *telemetry.Shop) error { return atJaeger(b, s) }
+
 func ingestionSees(_ *collector.Collector, b *backends, s *telemetry.Shop) error {
 	return atIngestion(b, s)
 }
