@@ -17,7 +17,10 @@ import (
 // that cloudrole gave, and the codes and URLs of the attributes it knows, the
 // new ones. It makes nothing of the old ones.
 func TestContribExporter(t *testing.T) {
-	r := newRigWith(t, "azure-contrib", "processors::cloudrole::mappings: {frontend.js: shop-frontend}")
+	r := setup{
+		mode: "gateway", backend: "azure-contrib",
+		overlay: "processors::cloudrole::mappings: {frontend.js: shop-frontend}",
+	}.start(t)
 	back := start(t, underNode, "backend", env(r.http(t), named("", "k8s.deployment.name=shop-backend")))
 	front := start(t, underNode, "frontend", env(r.http(t), named("frontend.js"), map[string]string{"DATA_URL": back.data()}))
 	o := front.order(t, "26", "gold", 500)

@@ -6,6 +6,8 @@ package sdks
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -123,4 +125,38 @@ func TestPythonJaegerClient(t *testing.T) {
 	r.check(t, front.order(t, "22", "gold", 500), outcome{
 		hops: shop, nameless: true, message: true, failure: exception{"NoSuchItem", "gold"},
 	})
+}
+
+// An app without a line about Kubernetes, in a pod that describes itself to the
+// collector beside it: the properties that apps used to read from the Downward
+// API themselves, by the names that they gave them.
+func TestPythonInSidecarPod(t *testing.T) {
+	podinfo := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(podinfo, "labels"), []byte("app=\"shop\"\n"), 0o600))
+	r := setup{
+		mode: "sidecar", backend: "all",
+		overlay: "processors::k8senrich: {aliases: kube, downward_api: {directory: " + podinfo + "}}",
+		env: map[string]string{
+			"POD_NAME": "till-5c8-x2", "POD_NAMESPACE": "shop", "NODE_NAME": "node-1", "POD_UID": "11-22",
+			"APP_VERSION": "1.4.2", "CPU_LIMIT": "250", "MEMORY_LIMIT": "134217728",
+		},
+	}.start(t)
+	back := start(t, underPython(pythonSDK), "backend", env(r.grpc(t), named("stock")))
+	front := start(t, underPython(pythonSDK), "frontend", env(r.grpc(t), named("till"), map[string]string{"DATA_URL": back.data()}))
+	shop := []hop{
+		{service: "till", role: "till", http: oldHTTP, path: "/order", app: front, status: 200},
+		{service: "stock", role: "stock", http: oldHTTP, path: "/data", app: back, status: 200},
+	}
+	tea := front.order(t, "27", "tea", 200)
+	r.check(t, tea, outcome{hops: shop})
+	for _, e := range r.operation(t, tea.trace, outcome{hops: shop}) {
+		properties := e.Properties()
+		for name, value := range map[string]string{
+			"kube_pod_name": "till-5c8-x2", "kube_node_name": "node-1", "kube_namespace": "shop",
+			"kube_cpu_limit": "0.25", "kube_memory_limit": "134217728", "app_version": "1.4.2", "labels.app": "shop",
+			"k8s.pod.name": "till-5c8-x2", "k8s.pod.uid": "11-22",
+		} {
+			assert.Equal(t, value, properties[name], name)
+		}
+	}
 }

@@ -31,11 +31,18 @@ import (
 	"github.com/otelcol-custom/otelcol-custom/test/ingestion"
 )
 
-// rig is a gateway that sends to everything at once.
+// rig is a collector that sends to everything at once.
 type rig struct {
 	collector *collector.Collector
 	jaeger    *jaeger.Server
 	ingestion *ingestion.Server
+}
+
+// setup says how the collector of a rig runs.
+type setup struct {
+	mode, backend string // files of configs/
+	overlay       string // what a user adds
+	env           map[string]string
 }
 
 // newRig starts a gateway in front of Jaeger, Application Insights and the
@@ -43,16 +50,26 @@ type rig struct {
 // the names of the apps; it may be empty.
 func newRig(t *testing.T, roles string) *rig {
 	t.Helper()
-	return newRigWith(t, "all", roles)
+	return setup{mode: "gateway", backend: "all", overlay: roles}.start(t)
 }
 
-func newRigWith(t *testing.T, backend, overlay string) *rig {
+// away has the gateway ask an API server that is not there, since there is no
+// cluster here.
+const away = `
+processors::k8s_attributes::auth_type: kubeConfig
+processors::k8senrich::container_resources::auth_type: kubeConfig
+`
+
+func (s setup) start(t *testing.T) *rig {
 	t.Helper()
+	if s.mode == "gateway" {
+		s.overlay += away
+	}
 	r := &rig{jaeger: jaeger.Start(t, jaeger.V1), ingestion: ingestion.Start(t)}
 	observe := otlpserver.Start(t, otlpserver.Config{Username: "root@example.com", Password: "secret"})
 	r.collector = collector.Start(t, collector.Config{
-		Files:   []string{"gateway.yaml", filepath.Join("backend", backend+".yaml")},
-		Overlay: "processors::k8s_attributes::auth_type: kubeConfig\nprocessors::k8senrich::container_resources::auth_type: kubeConfig\n" + overlay + interim[backend], // there is no cluster here
+		Files:   []string{s.mode + ".yaml", filepath.Join("backend", s.backend+".yaml")},
+		Overlay: s.overlay,
 		Env: map[string]string{
 			"POD_IP":                                "127.0.0.1",
 			"KUBECONFIG":                            kubeconfig(t, harness.FreeAddress(t)),
@@ -63,7 +80,7 @@ func newRigWith(t *testing.T, backend, overlay string) *rig {
 			"OPENOBSERVE_USERNAME":                  "root@example.com",
 			"OPENOBSERVE_PASSWORD":                  "secret",
 		},
-	})
+	}.With(s.env))
 	return r
 }
 
@@ -125,11 +142,3 @@ func named(service string, attributes ...string) map[string]string {
 	}
 	return vars
 }
-
-// until backend/all.yaml has it
-var interim = map[string]string{"all": `
-exporters::applicationinsights: {connection_string: "${env:APPLICATIONINSIGHTS_CONNECTION_STRING}"}
-service::pipelines::traces/azure::exporters: [applicationinsights]
-service::pipelines::metrics/azure::exporters: [applicationinsights]
-service::pipelines::logs/azure::exporters: [applicationinsights]
-`}

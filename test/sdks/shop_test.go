@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -34,14 +33,26 @@ type app struct {
 
 func (a app) data() string { return "http://" + a.address + "/data" }
 
-// start starts a half and returns when it takes connections.
+// newApp gives an app that does not run yet its address.
+func newApp(t *testing.T) app {
+	t.Helper()
+	return app{address: harness.FreeAddress(t)}
+}
+
+// run starts a half of a shop at its address and returns when it takes
+// connections.
+func (a app) run(t *testing.T, launch launch, program string, vars map[string]string) {
+	t.Helper()
+	vars = maps.Clone(vars)
+	_, vars["PORT"], _ = net.SplitHostPort(a.address)
+	launch(t, program, vars)
+}
+
+// start is newApp and run.
 func start(t *testing.T, launch launch, program string, vars map[string]string) app {
 	t.Helper()
-	port := harness.FreePort(t)
-	a := app{address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	vars = maps.Clone(vars)
-	vars["PORT"] = strconv.Itoa(port)
-	launch(t, program, vars)
+	a := newApp(t)
+	a.run(t, launch, program, vars)
 	return a
 }
 
@@ -51,7 +62,7 @@ func process(t *testing.T, spec harness.Spec) {
 	t.Helper()
 	p := harness.Start(t, spec)
 	address := net.JoinHostPort("127.0.0.1", spec.Env["PORT"])
-	harness.AwaitFor(t, 2*time.Minute, "the app does not listen", func() error {
+	harness.AwaitFor(t, 5*time.Minute, "the app does not listen", func() error {
 		select {
 		case <-p.Done():
 			return harness.GiveUp(fmt.Errorf("it has ended with code %d", p.ExitCode()))
@@ -118,8 +129,11 @@ func underJavaAgent(t *testing.T, _ string, vars map[string]string) {
 	target := filepath.Join(javaAgent.folder(t), "target")
 	process(t, harness.Spec{
 		Path: "java",
-		Args: []string{"-javaagent:" + filepath.Join(target, "lib", "opentelemetry-javaagent.jar"), "-jar", filepath.Join(target, "shop.jar")},
-		Env:  vars,
+		Args: []string{
+			"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", // what lives for seconds pays for no optimising; starts at a third of the cost
+			"-javaagent:" + filepath.Join(target, "lib", "opentelemetry-javaagent.jar"), "-jar", filepath.Join(target, "shop.jar"),
+		},
+		Env: vars,
 	})
 }
 
