@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -265,17 +266,24 @@ func reserved(key string) bool {
 	return len(key) >= 4 && key[0] == '_' && key[1] == 'M' && key[2] == 'S' && key[3] == '.'
 }
 
-// claim tells whether key may be written: not when it is empty or there already.
+// claim tells whether key may be written: not when it is empty or there already. h is the key's hash.
 func (e *encoder) claim(key string, h uint) bool {
-	if key == "" {
-		return false
-	}
-	if e.filter.has(h) && e.hasKey(key) {
+	if key == "" || (e.filter.has(h) && e.hasKey(key)) {
 		return false
 	}
 	e.filter.add(h)
 	e.keys = append(e.keys, key)
 	return true
+}
+
+// clean makes a key that is not UTF-8 what it will be in JSON. Two keys may become one that way, and JSON must
+// not have it twice.
+func clean(key string, h uint) (string, uint) {
+	if utf8.ValidString(key) {
+		return key, h
+	}
+	key = string([]rune(key)) // each byte that is no character becomes U+FFFD
+	return key, keyHash(key)
 }
 
 func (e *encoder) hasKey(key string) bool {
@@ -290,7 +298,10 @@ func (e *encoder) hasKey(key string) bool {
 // property writes one property. Values that are empty are left out, as ingestion would.
 func (e *encoder) property(key string, h uint, v pcommon.Value) {
 	t := v.Type()
-	if t == pcommon.ValueTypeEmpty || (t == pcommon.ValueTypeStr && v.Str() == "") || !e.claim(key, h) {
+	if t == pcommon.ValueTypeEmpty || (t == pcommon.ValueTypeStr && v.Str() == "") {
+		return
+	}
+	if key, h = clean(key, h); !e.claim(key, h) {
 		return
 	}
 	e.propertyKey(key)

@@ -112,7 +112,7 @@ func (x *appInsights) start(ctx context.Context, host component.Host) error {
 		client: client,
 		route: &route{
 			home:    trackURL(x.cs.endpoint),
-			guarded: x.cfg.Credential.HasValue() || cc.Auth.HasValue() || len(cc.Headers) > 0 || cc.Cookies.HasValue(),
+			guarded: x.cfg.Credential.HasValue() || cc.Auth.HasValue() || len(cc.Headers) > 0 || cc.Cookies.HasValue() || len(cc.Middlewares) > 0,
 			now:     time.Now,
 		},
 		now:  time.Now,

@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"maps"
 	"math"
@@ -183,4 +184,12 @@ func unzip(t *testing.T, encoding string, body []byte) []byte {
 	plain, err := io.ReadAll(r)
 	require.NoError(t, err)
 	return plain
+}
+
+// dumped is what the collector prints of a configuration.
+func dumped(t *testing.T, cfg *Config) string {
+	t.Helper()
+	conf := confmap.New()
+	require.NoError(t, conf.Marshal(cfg))
+	return fmt.Sprint(conf.ToStringMap())
 }

@@ -180,7 +180,11 @@ func (e *encoder) readyMade(body pcommon.Map) {
 		case "ver", "version", "kind", "baseType", "properties", "measurements":
 			continue
 		}
-		if v.Type() == pcommon.ValueTypeEmpty || !e.claim(k, keyHash(k)) {
+		if v.Type() == pcommon.ValueTypeEmpty {
+			continue
+		}
+		k, h := clean(k, keyHash(k))
+		if !e.claim(k, h) {
 			continue
 		}
 		e.raw(",")

@@ -67,7 +67,8 @@ func (e *encoder) setResource(resource pcommon.Resource) {
 		if e.buf[before] == ',' {
 			before++
 		}
-		r.keys = append(r.keys, resourceKey{key: k, hash: keyHash(k), start: before - start - 1, end: len(e.buf) - start - 1})
+		k, h := clean(k, keyHash(k))
+		r.keys = append(r.keys, resourceKey{key: k, hash: h, start: before - start - 1, end: len(e.buf) - start - 1})
 	}
 	r.props = append(r.props, e.buf[start+1:]...)
 	e.buf = e.buf[:start]

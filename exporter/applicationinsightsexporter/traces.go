@@ -500,7 +500,11 @@ func (e *encoder) measurements(f *found, waited float64) {
 }
 
 func (e *encoder) measurement(key string, value float64) {
-	if math.IsNaN(value) || math.IsInf(value, 0) || !e.claim(key, keyHash(key)) {
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		return
+	}
+	key, h := clean(key, keyHash(key))
+	if !e.claim(key, h) {
 		return
 	}
 	e.propertyKey(key)
