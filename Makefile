@@ -61,7 +61,7 @@ check-generated: generate ## Fail when generated code is stale (on a clean check
 
 .PHONY: lint
 lint: $(LINTERS)/yamllint ## Lint Go, shell and YAML (needs python3 for the last two)
-	$(TOOL) golangci-lint run
+	$(TOOL) golangci-lint run --allow-parallel-runners
 	$(LINTERS)/shellcheck .ci/run $$(git ls-files '*.sh')
 	$(LINTERS)/yamllint --strict .
 
@@ -86,7 +86,7 @@ e2e: build ## Drive the built binary against real servers; the first run builds 
 fuzz: ## Run each fuzz test for FUZZTIME (default 30s)
 	for pkg in $$(go list ./internal/... ./processor/... ./exporter/...); do \
 		for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(or $(FUZZTIME),30s) "$$pkg"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(or $(FUZZTIME),30s) -fuzzminimizetime 1s "$$pkg"; \
 		done; \
 	done
 
