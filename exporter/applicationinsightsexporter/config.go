@@ -60,9 +60,12 @@ var _ component.Config = (*Config)(nil)
 type SpanEvents string
 
 const (
+	// SpanEventsExceptions selects exceptions only.
 	SpanEventsExceptions SpanEvents = "exceptions"
-	SpanEventsAll        SpanEvents = "all"
-	SpanEventsNone       SpanEvents = "none"
+	// SpanEventsAll selects exceptions, and every other event as a message.
+	SpanEventsAll SpanEvents = "all"
+	// SpanEventsNone selects none.
+	SpanEventsNone SpanEvents = "none"
 )
 
 // Validate lists what is allowed.
@@ -74,7 +77,9 @@ func (s SpanEvents) Validate() error {
 type Outcome string
 
 const (
+	// OutcomeFailure says that the request failed.
 	OutcomeFailure Outcome = "failure"
+	// OutcomeSuccess says that it did not.
 	OutcomeSuccess Outcome = "success"
 )
 
@@ -110,10 +115,14 @@ type PropertiesConfig struct {
 type CredentialKind string
 
 const (
-	CredentialDefault          CredentialKind = "default"
-	CredentialManagedIdentity  CredentialKind = "managed_identity"
+	// CredentialDefault tries what the environment offers, for development above all.
+	CredentialDefault CredentialKind = "default"
+	// CredentialManagedIdentity is the identity of an Azure resource.
+	CredentialManagedIdentity CredentialKind = "managed_identity"
+	// CredentialWorkloadIdentity exchanges the token of a Kubernetes service account.
 	CredentialWorkloadIdentity CredentialKind = "workload_identity"
-	CredentialClientSecret     CredentialKind = "client_secret"
+	// CredentialClientSecret is an application with a secret.
+	CredentialClientSecret CredentialKind = "client_secret"
 )
 
 // Validate lists what is allowed.

@@ -48,7 +48,7 @@ func parseConnectionString(s string) (connectionString, error) {
 			return connectionString{}, fmt.Errorf("part %d of %d has no key before \"=\"; want Key=Value parts joined by \";\" (value hidden)", i+1, len(parts))
 		}
 		if _, twice := values[key]; twice && knownKey(key) != "" {
-			return connectionString{}, fmt.Errorf("%s is given twice", knownKey(key))
+			return connectionString{}, fmt.Errorf("part %s is given twice", knownKey(key))
 		}
 		values[key] = strings.TrimSpace(value)
 	}
@@ -57,19 +57,19 @@ func parseConnectionString(s string) (connectionString, error) {
 	cs.instrumentationKey = values["instrumentationkey"]
 	switch {
 	case cs.instrumentationKey == "":
-		return connectionString{}, errors.New("InstrumentationKey is missing or empty")
+		return connectionString{}, errors.New("part InstrumentationKey is missing or empty")
 	case len(cs.instrumentationKey) > maxInstrumentationKey:
-		return connectionString{}, fmt.Errorf("InstrumentationKey has %d characters; the longest has %d (value hidden)", len(cs.instrumentationKey), maxInstrumentationKey)
+		return connectionString{}, fmt.Errorf("part InstrumentationKey has %d characters; the longest has %d (value hidden)", len(cs.instrumentationKey), maxInstrumentationKey)
 	}
 	if a := values["authorization"]; a != "" && !strings.EqualFold(a, "ikey") {
-		return connectionString{}, errors.New("Authorization has a value other than \"ikey\" (value hidden)")
+		return connectionString{}, errors.New("part Authorization has a value other than \"ikey\" (value hidden)")
 	}
 
 	var err error
 	switch {
 	case values["ingestionendpoint"] != "":
 		if cs.endpoint, err = parseEndpoint(values["ingestionendpoint"]); err != nil {
-			return connectionString{}, errors.New("IngestionEndpoint is not an absolute http or https URL (value hidden)")
+			return connectionString{}, errors.New("part IngestionEndpoint is not an absolute http or https URL (value hidden)")
 		}
 	case values["endpointsuffix"] != "":
 		if cs.endpoint, err = suffixEndpoint(values["endpointsuffix"], values["location"]); err != nil {
@@ -100,7 +100,7 @@ func suffixEndpoint(suffix, location string) (*url.URL, error) {
 	location = strings.Trim(location, ". ")
 	for _, r := range location {
 		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') {
-			return nil, errors.New("Location is not made of letters and digits alone (value hidden)")
+			return nil, errors.New("part Location is not made of letters and digits alone (value hidden)")
 		}
 	}
 	host := "dc." + suffix
@@ -109,7 +109,7 @@ func suffixEndpoint(suffix, location string) (*url.URL, error) {
 	}
 	u, err := parseEndpoint("https://" + host)
 	if err != nil || u.Host != host {
-		return nil, errors.New("EndpointSuffix is not a DNS suffix (value hidden)")
+		return nil, errors.New("part EndpointSuffix is not a DNS suffix (value hidden)")
 	}
 	return u, nil
 }

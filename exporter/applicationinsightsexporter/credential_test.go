@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -70,7 +71,7 @@ func (s *signIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.issued++
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"access_token": fmt.Sprint("token-", s.issued), "token_type": "Bearer", "expires_in": int(s.lifetime.Seconds()),
-		"expires_on": fmt.Sprint(time.Now().Add(s.lifetime).Unix()), "resource": form["resource"],
+		"expires_on": strconv.FormatInt(time.Now().Add(s.lifetime).Unix(), 10), "resource": form["resource"],
 	})
 }
 
@@ -85,14 +86,15 @@ func bearer(t *testing.T, f *fixture) (settings map[string]any, headers func() [
 		mu.Unlock()
 		f.backend.ServeHTTP(w, r)
 	}))
-	return map[string]any{
-			"connection_string": "InstrumentationKey=" + ingestion.InstrumentationKey + ";IngestionEndpoint=" + front.URL,
-			"tls":               map[string]any{"ca_file": ca},
-		}, func() []string {
-			mu.Lock()
-			defer mu.Unlock()
-			return append([]string(nil), got...)
-		}
+	settings = map[string]any{
+		"connection_string": "InstrumentationKey=" + ingestion.InstrumentationKey + ";IngestionEndpoint=" + front.URL,
+		"tls":               map[string]any{"ca_file": ca},
+	}
+	return settings, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return append([]string(nil), got...)
+	}
 }
 
 // oneFile puts certificates together, since TLS settings name one file.

@@ -340,10 +340,10 @@ func (e *encoder) propertyKey(key string) {
 		const hashed = 9
 		h := fnv.New32a()
 		_, _ = h.Write([]byte(key))
+		var sum [4]byte
 		e.buf, _, _ = appendjson.String(e.buf[:start], key, limitPropertyKey-hashed)
 		e.buf[len(e.buf)-1] = '~'
-		sum := h.Sum32()
-		e.buf = appendHex(e.buf, []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+		e.buf = appendHex(e.buf, h.Sum(sum[:0]))
 		// appendHex has put a quote between the tilde and the digits.
 		e.buf = append(e.buf[:len(e.buf)-10], e.buf[len(e.buf)-9:]...)
 		e.cut.keys++

@@ -3,6 +3,8 @@
 package applicationinsightsexporter
 
 import (
+	"strconv"
+
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
@@ -78,7 +80,7 @@ const (
 func (e *encoder) severity(level int) {
 	if level != severityUnknown {
 		e.raw(`,"severityLevel":`)
-		e.buf = append(e.buf, byte('0'+level))
+		e.buf = strconv.AppendInt(e.buf, int64(level), 10)
 	}
 }
 

@@ -274,7 +274,7 @@ func (x *appInsights) pushMetrics(ctx context.Context, md pmetric.Metrics) error
 		for _, sm := range rm.ScopeMetrics().All() {
 			e.setScope(sm.Scope())
 			for _, m := range sm.Metrics().All() {
-				points(m, func(pt point) bool {
+				points(m, func(pt point) {
 					record++
 					if pt.cumulative {
 						cumulative++
@@ -282,10 +282,9 @@ func (x *appInsights) pushMetrics(ctx context.Context, md pmetric.Metrics) error
 					}
 					if pt.noValue || !pt.finite() {
 						p.drop(dropped{reason: reasonNoValue})
-						return true
+						return
 					}
 					p.add(ref{record, whole}, func() { e.metric(m.Name(), &pt) })
-					return true
 				})
 			}
 		}

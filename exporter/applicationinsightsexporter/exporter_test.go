@@ -5,11 +5,11 @@ package applicationinsightsexporter
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +24,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/otelcol-custom/otelcol-custom/test/ingestion"
@@ -43,9 +42,7 @@ func (f *fixture) counter(name string) map[string]int64 {
 	for _, p := range sum.DataPoints {
 		var parts []string
 		for _, kv := range p.Attributes.ToSlice() {
-			if kv.Key != attribute.Key("") {
-				parts = append(parts, string(kv.Key)+"="+kv.Value.Emit())
-			}
+			parts = append(parts, string(kv.Key)+"="+kv.Value.String())
 		}
 		got[strings.Join(parts, " ")] = p.Value
 	}
@@ -171,11 +168,11 @@ func TestAnswers(t *testing.T) {
 			case again:
 				require.Error(t, err)
 				assert.False(t, consumererror.IsPermanent(err))
-				assert.False(t, errors.As(err, &subset), "all of it goes again, so there is no subset")
+				assert.NotErrorAs(t, err, &subset, "all of it goes again, so there is no subset")
 			case rest:
 				require.Error(t, err)
 				assert.False(t, consumererror.IsPermanent(err))
-				require.True(t, errors.As(err, &subset), "%v", err)
+				require.ErrorAs(t, err, &subset)
 				assert.Equal(t, tt.again, subset.Data().SpanCount())
 			case permanent:
 				require.Error(t, err)
@@ -332,7 +329,7 @@ func TestLogsAndMetricsGoAgainInPart(t *testing.T) {
 			for j := range 3 {
 				r := rl.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()
 				r.SetTimestamp(testStart)
-				r.Body().SetStr(fmt.Sprint(j))
+				r.Body().SetStr(strconv.Itoa(j))
 				want = append(want, fmt.Sprintf("s%d %d", i, j))
 			}
 		}
@@ -634,7 +631,7 @@ func TestRequestHeaders(t *testing.T) {
 	f := newFixture(t, nil)
 	var got *http.Request
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got = r.Clone(context.Background())
+		got = r.Clone(r.Context())
 		f.backend.ServeHTTP(w, r)
 	}))
 	defer proxy.Close()

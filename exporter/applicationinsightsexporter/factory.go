@@ -124,9 +124,9 @@ type (
 )
 
 // Shutdown, in each of them, is the stopper's.
-func (e *tracesExporter) Shutdown(ctx context.Context) error  { return e.stopper.shutdown(ctx) }
-func (e *metricsExporter) Shutdown(ctx context.Context) error { return e.stopper.shutdown(ctx) }
-func (e *logsExporter) Shutdown(ctx context.Context) error    { return e.stopper.shutdown(ctx) }
+func (e *tracesExporter) Shutdown(ctx context.Context) error  { return e.shutdown(ctx) }
+func (e *metricsExporter) Shutdown(ctx context.Context) error { return e.shutdown(ctx) }
+func (e *logsExporter) Shutdown(ctx context.Context) error    { return e.shutdown(ctx) }
 
 // stopper stands around exporterhelper's Shutdown, which waits for pushes under way however long they take, and
 // which must not run twice.

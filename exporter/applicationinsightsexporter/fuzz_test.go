@@ -253,11 +253,10 @@ func FuzzMetrics(f *testing.F) {
 		x := newTestExporter(t, nil)
 		e := x.encoders.Get().(*encoder)
 		e.setResource(rm.Resource())
-		points(m, func(p point) bool {
+		points(m, func(p point) {
 			if p.finite() {
 				checkItem(t, e, func() { e.metric(m.Name(), &p) }, rm.Resource(), p.attrs, true)
 			}
-			return true
 		})
 	})
 }

@@ -29,68 +29,58 @@ type point struct {
 	cumulative bool // ingestion would count it again with every point of its series
 }
 
-// points calls yield for each data point of m, in order, until it returns false.
-func points(m pmetric.Metric, yield func(point) bool) bool {
+// points calls yield for each data point of m, in order.
+func points(m pmetric.Metric, yield func(point)) {
 	switch m.Type() {
 	case pmetric.MetricTypeGauge:
-		return numberPoints(m.Gauge().DataPoints(), false, yield)
+		numberPoints(m.Gauge().DataPoints(), false, yield)
 	case pmetric.MetricTypeSum:
 		// A sum that goes up and down is a level and may be sent as it is.
 		s := m.Sum()
-		return numberPoints(s.DataPoints(), s.IsMonotonic() && s.AggregationTemporality() == pmetric.AggregationTemporalityCumulative, yield)
+		numberPoints(s.DataPoints(), s.IsMonotonic() && s.AggregationTemporality() == pmetric.AggregationTemporalityCumulative, yield)
 	case pmetric.MetricTypeHistogram:
 		cumulative := m.Histogram().AggregationTemporality() == pmetric.AggregationTemporalityCumulative
 		for _, p := range m.Histogram().DataPoints().All() {
-			if !yield(point{
+			yield(point{
 				ts: p.Timestamp(), attrs: p.Attributes(), sum: p.Sum(), count: p.Count(),
 				min: p.Min(), hasMin: p.HasMin(), max: p.Max(), hasMax: p.HasMax(),
 				noValue:    p.Flags().NoRecordedValue() || (!p.HasSum() && p.Count() > 0),
 				cumulative: cumulative,
-			}) {
-				return false
-			}
+			})
 		}
 	case pmetric.MetricTypeExponentialHistogram:
 		cumulative := m.ExponentialHistogram().AggregationTemporality() == pmetric.AggregationTemporalityCumulative
 		for _, p := range m.ExponentialHistogram().DataPoints().All() {
-			if !yield(point{
+			yield(point{
 				ts: p.Timestamp(), attrs: p.Attributes(), sum: p.Sum(), count: p.Count(),
 				min: p.Min(), hasMin: p.HasMin(), max: p.Max(), hasMax: p.HasMax(),
 				noValue:    p.Flags().NoRecordedValue() || (!p.HasSum() && p.Count() > 0),
 				cumulative: cumulative,
-			}) {
-				return false
-			}
+			})
 		}
 	case pmetric.MetricTypeSummary:
 		for _, p := range m.Summary().DataPoints().All() {
 			// A summary counts from the start of its process, always.
-			if !yield(point{
+			yield(point{
 				ts: p.Timestamp(), attrs: p.Attributes(), sum: p.Sum(), count: p.Count(),
 				noValue: p.Flags().NoRecordedValue(), cumulative: true,
-			}) {
-				return false
-			}
+			})
 		}
 	}
-	return true
 }
 
-func numberPoints(s pmetric.NumberDataPointSlice, cumulative bool, yield func(point) bool) bool {
+func numberPoints(s pmetric.NumberDataPointSlice, cumulative bool, yield func(point)) {
 	for _, p := range s.All() {
 		value := p.DoubleValue()
 		if p.ValueType() == pmetric.NumberDataPointValueTypeInt {
 			value = float64(p.IntValue())
 		}
-		if !yield(point{
+		yield(point{
 			ts: p.Timestamp(), attrs: p.Attributes(), sum: value, count: 1,
 			noValue:    p.Flags().NoRecordedValue() || p.ValueType() == pmetric.NumberDataPointValueTypeEmpty,
 			cumulative: cumulative,
-		}) {
-			return false
-		}
+		})
 	}
-	return true
 }
 
 // finite tells whether JSON can hold the value. The bounds may be left out instead.

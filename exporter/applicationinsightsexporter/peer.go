@@ -34,11 +34,6 @@ func (h hostPort) appendTo(t *text) {
 	t.int(h.port)
 }
 
-func (h hostPort) text() (t text) {
-	h.appendTo(&t)
-	return t
-}
-
 // withoutHTTPPort drops the port that the scheme implies; without a scheme, either of the two.
 func (h hostPort) withoutHTTPPort(scheme string) hostPort {
 	switch {

@@ -87,7 +87,7 @@ type traffic struct {
 func (s *sender) post(ctx context.Context, body []byte) (answer, traffic, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.life, func() { cancel(errShutdown) })()
+	defer context.AfterFunc(s.life, func() { cancel(errShutdown) })() //nolint:contextcheck // the end of the exporter ends every request
 
 	payload, encoding, err := s.encode(body)
 	if err != nil {

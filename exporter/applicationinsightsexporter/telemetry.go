@@ -33,6 +33,11 @@ const (
 	outcomeCount
 )
 
+// outcomeNames are in the order of the constants.
+var outcomeNames = [outcomeCount]string{
+	"accepted", "partial", "refused", "again", "throttled", "too_large", "unreadable", "failed", "no_credential",
+}
+
 // refusalReason is why an item was dropped.
 type refusalReason string
 
@@ -71,12 +76,8 @@ func newTelemetry(set component.TelemetrySettings) (*telemetry, error) {
 		cutProps:         with("field", "property"),
 		cutKeys:          with("field", "key"),
 	}
-	for o, name := range map[requestOutcome]string{
-		outcomeAccepted: "accepted", outcomePartial: "partial", outcomeRefused: "refused", outcomeAgain: "again",
-		outcomeThrottled: "throttled", outcomeTooLarge: "too_large", outcomeUnreadable: "unreadable",
-		outcomeFailed: "failed", outcomeNoCredential: "no_credential",
-	} {
-		t.requests[o] = with("result", name)
+	for o := range outcomeCount {
+		t.requests[o] = with("result", outcomeNames[o])
 	}
 	return t, nil
 }

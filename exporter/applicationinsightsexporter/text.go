@@ -80,55 +80,57 @@ func (t *text) append(dst []byte, limit int) (out []byte, cut bool) {
 // appendTime writes a quoted time in UTC with the 100 ns that Application Insights keeps.
 func appendTime(dst []byte, ts pcommon.Timestamp) []byte {
 	// Not ts.AsTime: it overflows in the year 2262.
-	t := time.Unix(int64(ts/1e9), int64(ts%1e9)).UTC()
+	t := time.Unix(int64(ts/1e9), int64(ts%1e9)).UTC() //nolint:gosec // neither is near the end of an int64
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
-	dst = append(dst, '"', byte('0'+year/1000), byte('0'+year/100%10), byte('0'+year/10%10), byte('0'+year%10), '-')
-	dst = append(twoDigits(dst, uint64(month)), '-')
-	dst = append(twoDigits(dst, uint64(day)), 'T')
-	dst = append(twoDigits(dst, uint64(hour)), ':')
-	dst = append(twoDigits(dst, uint64(minute)), ':')
-	dst = append(twoDigits(dst, uint64(second)), '.')
-	dst = sevenDigits(dst, uint64(ts%1e9)/100)
+	dst = append(dst, '"')
+	dst = append(padded(dst, year, 4), '-')
+	dst = append(padded(dst, int(month), 2), '-')
+	dst = append(padded(dst, day, 2), 'T')
+	dst = append(padded(dst, hour, 2), ':')
+	dst = append(padded(dst, minute, 2), ':')
+	dst = append(padded(dst, second, 2), '.')
+	dst = padded(dst, t.Nanosecond()/100, 7)
 	return append(dst, 'Z', '"')
 }
 
 const (
-	day = 24 * uint64(time.Hour)
+	day = 24 * time.Hour
 	// maxDuration is the longest duration that Application Insights takes: it must be less than 1,000 days.
-	maxDuration = 999*day + day - 100
+	maxDuration = 1000*day - 100
 )
 
 // appendDuration writes a quoted [D.]HH:MM:SS.fffffff. A span that ends before it starts has no duration.
 func appendDuration(dst []byte, start, end pcommon.Timestamp) []byte {
-	var d uint64
+	var d time.Duration
 	if end > start {
-		d = min(uint64(end-start), maxDuration)
+		d = maxDuration
+		if n := end - start; n < pcommon.Timestamp(maxDuration) {
+			d = time.Duration(n)
+		}
 	}
 	dst = append(dst, '"')
 	if days := d / day; days > 0 {
-		dst = strconv.AppendUint(dst, days, 10)
+		dst = strconv.AppendInt(dst, int64(days), 10)
 		dst = append(dst, '.')
 		d %= day
 	}
-	dst = append(twoDigits(dst, d/uint64(time.Hour)), ':')
-	dst = append(twoDigits(dst, d/uint64(time.Minute)%60), ':')
-	dst = append(twoDigits(dst, d/uint64(time.Second)%60), '.')
-	dst = sevenDigits(dst, d%uint64(time.Second)/100)
+	dst = append(padded(dst, int(d/time.Hour), 2), ':')
+	dst = append(padded(dst, int(d/time.Minute%60), 2), ':')
+	dst = append(padded(dst, int(d/time.Second%60), 2), '.')
+	dst = padded(dst, int(d%time.Second)/100, 7)
 	return append(dst, '"')
 }
 
-func twoDigits(dst []byte, n uint64) []byte {
-	return append(dst, byte('0'+n/10), byte('0'+n%10))
-}
-
-func sevenDigits(dst []byte, n uint64) []byte {
-	var b [7]byte
-	for i := len(b) - 1; i >= 0; i-- {
-		b[i] = byte('0' + n%10)
+// padded writes the last width digits of n, which is not negative.
+func padded(dst []byte, n, width int) []byte {
+	const digits = "0123456789"
+	var b [8]byte
+	for i := width - 1; i >= 0; i-- {
+		b[i] = digits[n%10]
 		n /= 10
 	}
-	return append(dst, b[:]...)
+	return append(dst, b[:width]...)
 }
 
 // appendHex writes the quoted lower-case hexadecimal form of an id.
