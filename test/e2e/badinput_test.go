@@ -128,7 +128,7 @@ func TestBadGRPC(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn, err := grpc.NewClient("passthrough:"+c.GRPC(t), grpc.WithTransportCredentials(insecure.NewCredentials()))
 			require.NoError(t, err)
-			defer conn.Close()
+			t.Cleanup(func() { _ = conn.Close() })
 			if bad.method == "" {
 				bad.method = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 			}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -115,7 +116,7 @@ func checkPrinted(t *testing.T, c *collector.Collector, head, instance string, w
 				return nil
 			}
 		}
-		return fmt.Errorf("not printed yet")
+		return errors.New("not printed yet")
 	})
 }
 

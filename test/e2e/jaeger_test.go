@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -132,7 +133,7 @@ func tags(attributes pcommon.Map) jaeger.Tags {
 		case bool:
 			tag.Type = "bool"
 		case int64:
-			tag.Type, tag.Value = "int64", json.Number(fmt.Sprint(v))
+			tag.Type, tag.Value = "int64", json.Number(strconv.FormatInt(v, 10))
 		case float64:
 			tag.Type, tag.Value = "float64", json.Number(fmt.Sprint(v))
 		case []byte:

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,7 +44,7 @@ func Build(tb testing.TB, s Server) string {
 	// Unique, so that two tests do not write into one file, and in the same
 	// folder, so that the rename is atomic.
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
-	defer os.Remove(tmp)
+	defer func() { _ = os.Remove(tmp) }() // gone when renamed
 	goRun(tb, folder, "build", "-o", tmp, s.Package)
 	if err := os.Rename(tmp, out); err != nil {
 		tb.Fatalf("keep the built server: %v", err)
@@ -61,24 +60,20 @@ func (s Server) version(tb testing.TB, folder string) string {
 func (s Server) hash(tb testing.TB, folder string) string {
 	tb.Helper()
 	h := sha256.New()
-	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, s.Package)
+	_, _ = fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, s.Package) // a hash takes everything
 	for _, name := range []string{"go.mod", "go.sum"} {
-		f, err := os.Open(filepath.Join(folder, name))
+		raw, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
 			tb.Fatal(err)
 		}
-		_, err = io.Copy(h, f)
-		f.Close()
-		if err != nil {
-			tb.Fatal(err)
-		}
+		_, _ = h.Write(raw)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
 func goRun(tb testing.TB, folder string, args ...string) string {
 	tb.Helper()
-	cmd := exec.Command("go", args...)
+	cmd := exec.CommandContext(tb.Context(), "go", args...)
 	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	stderr := new(strings.Builder)

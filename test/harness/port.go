@@ -3,6 +3,7 @@
 package harness
 
 import (
+	"context"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -44,15 +45,15 @@ func FreeAddress(tb testing.TB) string {
 
 func isFree(port int) bool {
 	address := ":" + strconv.Itoa(port)
-	l, err := net.Listen("tcp", address)
+	var config net.ListenConfig
+	l, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return false
 	}
-	defer l.Close()
-	p, err := net.ListenPacket("udp", address)
+	defer func() { _ = l.Close() }()
+	p, err := config.ListenPacket(context.Background(), "udp", address)
 	if err != nil {
 		return false
 	}
-	defer p.Close()
-	return true
+	return p.Close() == nil
 }

@@ -4,6 +4,7 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -42,7 +43,7 @@ type Process struct {
 func Start(tb testing.TB, spec Spec) *Process {
 	tb.Helper()
 	p := &Process{name: filepath.Base(spec.Path), done: make(chan struct{})}
-	p.cmd = exec.Command(spec.Path, spec.Args...)
+	p.cmd = exec.CommandContext(context.Background(), spec.Path, spec.Args...)
 	p.cmd.Dir = spec.Dir
 	p.cmd.Env = []string{} // not nil, which would mean the test's own
 	for _, name := range slices.Sorted(maps.Keys(spec.Env)) {

@@ -5,6 +5,7 @@ package harness
 import (
 	"bufio"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -72,7 +73,9 @@ func (p *Process) Listening(tb testing.TB) []string {
 				addresses = append(addresses, procAddress(tb, f[1]))
 			}
 		}
-		file.Close()
+		if err := errors.Join(lines.Err(), file.Close()); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	slices.Sort(addresses)
 	return addresses

@@ -60,7 +60,7 @@ func Start(tb testing.TB) *Server {
 // Start listens at the server's address until the test ends or Stop.
 func (s *Server) Start(tb testing.TB) {
 	tb.Helper()
-	l, err := net.Listen("tcp", s.Address)
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", s.Address)
 	if err != nil {
 		tb.Fatalf("start the ingestion stand-in: %v", err)
 	}

@@ -333,7 +333,7 @@ func send(ctx context.Context, server *ingestion.Server, path string, header htt
 	if err != nil {
 		return 0, response, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return 0, response, err

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -117,7 +116,11 @@ func Start(tb testing.TB, config Config) *Collector {
 	c := &Collector{Endpoints: map[string]string{}, MetricsAddress: harness.FreeAddress(tb)}
 	args := append(config.Args(tb), "--config", "yaml:"+c.move(tb, config))
 	c.Process = harness.Start(tb, harness.Spec{Path: Binary(tb), Args: args, Env: config.Env})
-	c.AwaitReady(tb, func() error { return get("http://" + c.Endpoint(tb, "extensions::health_check")) })
+	health := "http://" + c.Endpoint(tb, "extensions::health_check")
+	c.AwaitReady(tb, func() error {
+		_, err := harness.Get(health)
+		return err
+	})
 	return c
 }
 
@@ -227,17 +230,4 @@ func expand(value string, env map[string]string) string {
 		}
 		return m[2]
 	})
-}
-
-func get(url string) error {
-	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get(url)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	return nil
 }

@@ -3,11 +3,10 @@
 package collector
 
 import (
+	"bytes"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -43,17 +42,12 @@ func (c *Collector) AwaitMetric(tb testing.TB, want float64, name string, labels
 }
 
 func (c *Collector) scrape() (map[string]*dto.MetricFamily, error) {
-	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + c.MetricsAddress + "/metrics")
+	body, err := harness.Get("http://" + c.MetricsAddress + "/metrics")
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("scrape: %s", resp.Status)
-	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	return parser.TextToMetricFamilies(resp.Body)
+	return parser.TextToMetricFamilies(bytes.NewReader(body))
 }
 
 func sum(family *dto.MetricFamily, labels []string) float64 {

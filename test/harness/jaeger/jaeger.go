@@ -5,13 +5,13 @@
 package jaeger
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
+	"strconv"
 	"testing"
-	"time"
 
 	"github.com/otelcol-custom/otelcol-custom/test/harness"
 )
@@ -220,7 +220,7 @@ func (s *Server) Services() ([]string, error) {
 // SpanIDs returns how often each span of a service is stored.
 func (s *Server) SpanIDs(service string, limit int) (map[string]int, error) {
 	var traces []Trace
-	query := url.Values{"service": {service}, "limit": {fmt.Sprint(limit)}}
+	query := url.Values{"service": {service}, "limit": {strconv.Itoa(limit)}}
 	if err := s.query("/api/traces?"+query.Encode(), &traces); err != nil {
 		return nil, err
 	}
@@ -248,16 +248,11 @@ func (s *Server) query(path string, data any) error {
 }
 
 func get(address string, into any) error {
-	client := http.Client{Timeout: 10 * time.Second}
-	resp, err := client.Get(address)
+	body, err := harness.Get(address)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", address, resp.Status)
-	}
-	decoder := json.NewDecoder(resp.Body)
+	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber() // 64-bit values stay what they are
 	return decoder.Decode(into)
 }

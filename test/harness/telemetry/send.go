@@ -217,7 +217,7 @@ func Post(ctx context.Context, client *http.Client, url string, header http.Head
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, err

@@ -213,7 +213,7 @@ func (s *Shop) metrics(rm pmetric.ResourceMetrics) {
 	}
 
 	temperature := metric("shop.temperature", "Cel").SetEmptyGauge().DataPoints().AppendEmpty()
-	s.point(temperature, 0)
+	s.point(temperature)
 	temperature.SetDoubleValue(21.5)
 	set(temperature.Attributes(), every("point"))
 
@@ -222,7 +222,7 @@ func (s *Shop) metrics(rm pmetric.ResourceMetrics) {
 	visits.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 	for i, room := range []string{"hall", "till"} {
 		point := visits.DataPoints().AppendEmpty()
-		s.point(point, 0)
+		s.point(point)
 		point.SetIntValue(int64(17 + i))
 		point.Attributes().PutStr("room", room)
 		s.exemplar(point.Exemplars().AppendEmpty()).SetIntValue(1)
@@ -231,14 +231,14 @@ func (s *Shop) metrics(rm pmetric.ResourceMetrics) {
 	open := metric("shop.baskets", "{basket}").SetEmptySum()
 	open.SetAggregationTemporality(pmetric.AggregationTemporalityDelta)
 	point := open.DataPoints().AppendEmpty()
-	s.point(point, 0)
+	s.point(point)
 	point.SetIntValue(-3)
 	point.Attributes().PutStr("room", "hall")
 
 	duration := metric("shop.duration", "s").SetEmptyHistogram()
 	duration.SetAggregationTemporality(pmetric.AggregationTemporalityDelta)
 	buckets := duration.DataPoints().AppendEmpty()
-	s.point(buckets, 0)
+	s.point(buckets)
 	buckets.SetCount(6)
 	buckets.SetSum(4.5)
 	buckets.SetMin(0.125)
@@ -251,7 +251,7 @@ func (s *Shop) metrics(rm pmetric.ResourceMetrics) {
 	size := metric("shop.size", "By").SetEmptyExponentialHistogram()
 	size.SetAggregationTemporality(pmetric.AggregationTemporalityDelta)
 	exponential := size.DataPoints().AppendEmpty()
-	s.point(exponential, 0)
+	s.point(exponential)
 	exponential.SetScale(0)
 	exponential.SetCount(7)
 	exponential.SetSum(12)
@@ -262,7 +262,7 @@ func (s *Shop) metrics(rm pmetric.ResourceMetrics) {
 	exponential.Attributes().PutStr("room", "till")
 
 	wait := metric("shop.wait", "s").SetEmptySummary().DataPoints().AppendEmpty()
-	s.point(wait, 0)
+	s.point(wait)
 	wait.SetCount(10)
 	wait.SetSum(25)
 	median := wait.QuantileValues().AppendEmpty()
@@ -274,10 +274,10 @@ func (s *Shop) metrics(rm pmetric.ResourceMetrics) {
 func (s *Shop) point(p interface {
 	SetStartTimestamp(pcommon.Timestamp)
 	SetTimestamp(pcommon.Timestamp)
-}, ms int,
+},
 ) {
-	p.SetStartTimestamp(s.at(ms - 60_000))
-	p.SetTimestamp(s.at(ms))
+	p.SetStartTimestamp(s.at(-60_000))
+	p.SetTimestamp(s.at(0))
 }
 
 func (s *Shop) exemplar(e pmetric.Exemplar) pmetric.Exemplar {
