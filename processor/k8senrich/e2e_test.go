@@ -105,6 +105,7 @@ func TestE2EPodsAsTheAPIServerHasThem(t *testing.T) {
 	// Resized in place, as kubectl does.
 	one := pods["one"].DeepCopy()
 	one.Spec.Containers[0].Resources.Limits[corev1.ResourceCPU] = resource.MustParse("2")
+	one.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = resource.MustParse("2")
 	_, err := c.Client.CoreV1().Pods("shop").UpdateResize(t.Context(), "one", one, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	r.await("the resize", func() bool { return r.cpuLimit(one) == 2.0 })

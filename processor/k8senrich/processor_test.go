@@ -591,6 +591,20 @@ func TestRefused(t *testing.T) {
 	r.awaitPods(1)
 }
 
+// A server that is back and goes on refusing is another trouble than one that
+// is away, and is named too.
+func TestRefusedAfterAnOutage(t *testing.T) {
+	api := newFakeAPI(t)
+	api.down()
+	r := started(t, fromKubeConfig)
+	r.await("the loss", func() bool { return len(r.warnings()) == 1 })
+	api.set(func(f *fakeAPI) { f.refuse = http.StatusForbidden })
+	api.up()
+	r.await("the refusal", func() bool { return len(r.warnings()) == 2 })
+	assert.Contains(t, r.warnings()[1], "list and watch on pods must be granted")
+	assert.Len(t, r.host.seen(), 3, "and is no new loss")
+}
+
 func TestTelemetry(t *testing.T) {
 	api := newFakeAPI(t, pod("1", "one", container("web", "1", "")), pod("2", "two", container("a", "1", ""), container("b", "1", "")))
 	t.Setenv("POD_UID", "1")

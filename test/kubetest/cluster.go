@@ -57,11 +57,13 @@ type Cluster struct {
 	etcdClient, etcdPeer       string
 	certFile, keyFile          string
 	accountKey                 string
+	flags                      []string
 	etcd, api                  *harness.Process
 }
 
-// Start starts a cluster and returns when it answers.
-func Start(tb testing.TB) *Cluster {
+// Start starts a cluster and returns when it answers. The flags are added to
+// the API server's command line.
+func Start(tb testing.TB, flags ...string) *Cluster {
 	tb.Helper()
 	ca := authority.New(tb)
 	c := &Cluster{
@@ -72,6 +74,7 @@ func Start(tb testing.TB) *Cluster {
 		etcdBinary: harness.Build(tb, etcd),
 		etcdClient: "http://" + harness.FreeAddress(tb),
 		etcdPeer:   "http://" + harness.FreeAddress(tb),
+		flags:      flags,
 	}
 	c.certFile, c.keyFile = ca.Issue(tb, "127.0.0.1")
 	_, c.accountKey = ca.Issue(tb, "service-accounts")
@@ -122,7 +125,7 @@ func (c *Cluster) StartAPIServer(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	host, port, _ := net.SplitHostPort(c.Address)
-	c.api = harness.Start(tb, harness.Spec{Path: c.apiBinary, Args: []string{
+	c.api = harness.Start(tb, harness.Spec{Path: c.apiBinary, Args: append([]string{
 		"--etcd-servers=" + c.etcdClient,
 		"--bind-address=" + host, "--secure-port=" + port,
 		"--tls-cert-file=" + c.certFile, "--tls-private-key-file=" + c.keyFile,
@@ -134,12 +137,21 @@ func (c *Cluster) StartAPIServer(tb testing.TB) {
 		"--service-cluster-ip-range=10.0.0.0/24",
 		"--endpoint-reconciler-type=none", // it refuses to publish a loopback address
 		"--profiling=false",
-	}})
+	}, c.flags...)})
 	client, err := rest.HTTPClientFor(c.Config(adminToken))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c.api.AwaitReady(tb, func() error { return get(client, "https://"+c.Address+"/readyz") })
+	// It has much to set up and a busy machine may need its time.
+	harness.AwaitFor(tb, 2*time.Minute, "the API server is not ready", func() error {
+		err := get(client, "https://"+c.Address+"/readyz")
+		select {
+		case <-c.api.Done():
+			return harness.GiveUp(fmt.Errorf("the process has ended with code %d", c.api.ExitCode()))
+		default:
+			return err
+		}
+	})
 }
 
 // KillAPIServer ends the API server by SIGKILL.

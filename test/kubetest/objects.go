@@ -88,7 +88,7 @@ func owner(kind, name string, of metav1.Object) metav1.OwnerReference {
 }
 
 // Pod makes a pod and lets it run: the kubelet's part of its status, phase,
-// addresses and a state for each container, is filled in. Images that are not
+// addresses, and the state and resources of each container, is filled in. Images that are not
 // named are "app". With a ReplicaSet the pod is one of that.
 func (c *Cluster) Pod(tb testing.TB, pod *corev1.Pod, ip string, of *appsv1.ReplicaSet) *corev1.Pod {
 	tb.Helper()
@@ -125,6 +125,7 @@ func (c *Cluster) makePod(tb testing.TB, pod *corev1.Pod, ip string, of *appsv1.
 	for _, container := range pod.Spec.Containers {
 		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
 			Name: container.Name, Image: container.Image, Ready: true,
+			Resources: &container.Resources, AllocatedResources: container.Resources.Requests,
 			ContainerID: fmt.Sprintf("containerd://%s-%s", pod.UID, container.Name),
 			State:       corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: pod.CreationTimestamp}},
 		})

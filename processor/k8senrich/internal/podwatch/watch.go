@@ -35,6 +35,8 @@ const (
 	firstWait = 500 * time.Millisecond
 	maxWait   = 10 * time.Second
 	quiet     = time.Minute
+
+	stays = 3 // attempts that fail alike
 )
 
 // Settings of a Watcher.
@@ -69,6 +71,8 @@ type Watcher struct {
 	mu      sync.Mutex
 	lost    bool
 	kind    metav1.StatusReason // of the error said last
+	other   metav1.StatusReason // of the error seen last, if it is another
+	others  int                 // how often in a row
 	begun   bool                // a watch has been begun
 	failing bool                // an error since the watch was begun
 }
@@ -208,18 +212,27 @@ func isProtocol(err error) bool {
 		apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }
 
-// failed says that the API server is away: once, and again if it is away for
-// another reason.
+// failed says that the API server is away: once, and again if it stays away
+// for another reason. One that is just starting gives several.
 func (w *Watcher) failed(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.failing = true
 	kind := apierrors.ReasonForError(err)
-	if w.lost && kind == w.kind {
-		return
+	if w.lost {
+		if kind == w.kind {
+			w.others = 0
+			return
+		}
+		if kind != w.other {
+			w.other, w.others = kind, 0
+		}
+		if w.others++; w.others < stays {
+			return
+		}
 	}
 	first := !w.lost
-	w.lost, w.kind = true, kind
+	w.lost, w.kind, w.others = true, kind, 0
 	what := "container_resources: pods cannot be watched; what is known of them serves on"
 	if apierrors.IsForbidden(err) {
 		what += "; list and watch on pods must be granted"
