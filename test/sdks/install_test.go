@@ -7,7 +7,6 @@ package sdks
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,7 +83,7 @@ func (s sdk) folder(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Close() // unlocks
+	defer func() { _ = lock.Close() }() // unlocks
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
@@ -119,22 +118,22 @@ func (s sdk) folder(t *testing.T) string {
 // hash names the content of the pins and the versions of the tools.
 func (s sdk) hash(t *testing.T) string {
 	t.Helper()
-	h := sha256.New()
+	var parts []string
 	for _, tool := range s.tools {
-		out, err := exec.Command(tool.check[0], tool.check[1:]...).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), tool.check[0], tool.check[1:]...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("this test needs %s: %s: %v\n%s", tool.advice, strings.Join(tool.check, " "), err, out)
 		}
-		fmt.Fprintf(h, "%s\n", out)
+		parts = append(parts, string(out))
 	}
 	for _, command := range s.install {
-		fmt.Fprintln(h, command)
+		parts = append(parts, strings.Join(command, " "))
 	}
 	for _, pin := range s.pins {
-		fmt.Fprintln(h, pin)
-		h.Write(s.read(t, pin))
+		parts = append(parts, pin, string(s.read(t, pin)))
 	}
-	return hex.EncodeToString(h.Sum(nil)[:6])
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:6])
 }
 
 func (s sdk) read(t *testing.T, pin string) []byte {
@@ -150,7 +149,7 @@ func (s sdk) read(t *testing.T, pin string) []byte {
 // has the user's settings for package registries.
 func run(t *testing.T, dir string, command []string) {
 	t.Helper()
-	cmd := exec.Command(command[0], command[1:]...)
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)

@@ -62,6 +62,7 @@ func process(t *testing.T, spec harness.Spec) {
 	t.Helper()
 	p := harness.Start(t, spec)
 	address := net.JoinHostPort("127.0.0.1", spec.Env["PORT"])
+	var dialer net.Dialer
 	harness.AwaitFor(t, 5*time.Minute, "the app does not listen", func() error {
 		select {
 		case <-p.Done():
@@ -69,7 +70,7 @@ func process(t *testing.T, spec harness.Spec) {
 		default:
 		}
 		// Without a request, so that there is no telemetry of it.
-		connection, err := net.Dial("tcp", address)
+		connection, err := dialer.DialContext(t.Context(), "tcp", address)
 		if err != nil {
 			return err
 		}
@@ -157,7 +158,7 @@ func (a app) order(t *testing.T, id, item string, status int) order {
 	req.Header.Set("User-Agent", "shopper/1.0")
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	require.Equal(t, status, resp.StatusCode)
 	return o
 }
