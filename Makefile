@@ -76,7 +76,7 @@ test: ## Run the unit tests
 
 .PHONY: race
 race: ## Run the unit tests of our components with the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./internal/... ./processor/... ./exporter/...
+	CGO_ENABLED=1 go test -race ./internal/... ./receiver/... ./processor/... ./exporter/...
 
 .PHONY: e2e
 e2e: build ## Drive the built binary against real servers; the first run builds Jaeger
@@ -84,7 +84,7 @@ e2e: build ## Drive the built binary against real servers; the first run builds 
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (default 30s)
-	for pkg in $$(go list ./internal/... ./processor/... ./exporter/...); do \
+	for pkg in $$(go list ./internal/... ./receiver/... ./processor/... ./exporter/...); do \
 		for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(or $(FUZZTIME),30s) -fuzzminimizetime 1s "$$pkg"; \
 		done; \
@@ -92,4 +92,4 @@ fuzz: ## Run each fuzz test for FUZZTIME (default 30s)
 
 .PHONY: bench
 bench: ## Run the benchmarks of our components, beside what they are compared with
-	go test -run '^$$' -bench . -benchmem ./processor/... ./exporter/...
+	go test -run '^$$' -bench . -benchmem ./receiver/... ./processor/... ./exporter/...

@@ -111,6 +111,9 @@ func (e *jaegerSender) pushTraces(ctx context.Context, td ptrace.Traces) error {
 	if e.client == nil {
 		return errNotStarted
 	}
+	if err := e.life.Err(); err != nil {
+		return fmt.Errorf("shutting down: %w", err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.life, cancel)()
