@@ -22,7 +22,7 @@ import (
 // collector in between. The exporter of backend/azure-contrib.yaml is left out:
 // it reports success before it sends, and loses what it holds.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
-	for _, backend := range []string{"jaeger", "otlp", "openobserve"} {
+	for _, backend := range []string{"jaeger", "otlp", "openobserve", "azure"} {
 		for name, c := range map[string]struct {
 			down bool // the backend is, until the collector is back
 			end  func(*testing.T, *collector.Collector)
@@ -101,6 +101,8 @@ func (b *backends) durable(t *testing.T, backend string) (start func(), arrived 
 		return func() { b.otlp.Start(t) }, func(pcommon.TraceID) map[string]int { return b.otlp.SpanIDs() }
 	case "openobserve":
 		return func() { b.openobserve.Start(t) }, func(pcommon.TraceID) map[string]int { return b.openobserve.SpanIDs() }
+	case "azure":
+		return func() { b.ingestion.Start(t) }, func(pcommon.TraceID) map[string]int { return b.ingestion.IDs() }
 	}
 	t.Fatalf("no backend %s", backend)
 	return nil, nil
