@@ -24,6 +24,7 @@ import (
 	zipkinreceiver "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/zipkinreceiver"
 	applicationinsightsexporter "github.com/otelcol-custom/otelcol-custom/exporter/applicationinsightsexporter"
 	jaegerexporter "github.com/otelcol-custom/otelcol-custom/exporter/jaegerexporter"
+	refusalsextension "github.com/otelcol-custom/otelcol-custom/extension/refusalsextension"
 	cloudroleprocessor "github.com/otelcol-custom/otelcol-custom/processor/cloudroleprocessor"
 	k8senrich "github.com/otelcol-custom/otelcol-custom/processor/k8senrich"
 	jaegerreceiver "github.com/otelcol-custom/otelcol-custom/receiver/jaegerreceiver"
@@ -67,6 +68,7 @@ func components() (otelcol.Factories, error) {
 	}
 
 	factories.Extensions, err = otelcol.MakeFactoryMap[extension.Factory](
+		refusalsextension.NewFactory(),
 		filestorage.NewFactory(),
 		healthcheckextension.NewFactory(),
 		zpagesextension.NewFactory(),
@@ -79,6 +81,7 @@ func components() (otelcol.Factories, error) {
 		return otelcol.Factories{}, err
 	}
 	factories.ExtensionModules = makeModulesMap(factories.Extensions, map[component.Type]string{
+		refusalsextension.NewFactory().Type():        "github.com/otelcol-custom/otelcol-custom v0.1.0",
 		filestorage.NewFactory().Type():              "github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage v0.158.0",
 		healthcheckextension.NewFactory().Type():     "github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension v0.158.0",
 		zpagesextension.NewFactory().Type():          "go.opentelemetry.io/collector/extension/zpagesextension v0.158.0",

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,10 +29,6 @@ const (
 	mib          = 1 << 20
 	messageLimit = 20 * mib // of every receiver in configs/
 	bombSize     = 512 * mib
-
-	// What the collector's HTTP server says to a body over the limit, where
-	// RFC 9110 has 413.
-	tooLarge = http.StatusBadRequest
 )
 
 // A bad request gets the right status, does the process no harm, and the next
@@ -50,10 +47,12 @@ func TestBadHTTP(t *testing.T) {
 	bomb := bomb(t)
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(client.CloseIdleConnections)
+	refused := map[string]int{} // by status
 	for name, bad := range map[string]struct {
 		method, path, contentType, encoding string
 		body                                []byte
 		status                              int
+		unseen                              bool // refused before the refusals extension sees it
 	}{
 		"protobuf cut off":         {contentType: pb, body: protobuf[:len(protobuf)-1], status: 400},
 		"protobuf that is text":    {contentType: pb, body: []byte("hello"), status: 400},
@@ -63,17 +62,17 @@ func TestBadHTTP(t *testing.T) {
 		"deeply nested JSON":       {contentType: js, body: bytes.Repeat([]byte(`{"resourceSpans":[`), 1_000_000), status: 400},
 		"content type of text":     {contentType: "text/plain", body: []byte("hello"), status: 415},
 		"no content type":          {body: protobuf, status: 415},
-		"broken gzip":              {contentType: pb, encoding: "gzip", body: protobuf, status: 400},
+		"broken gzip":              {contentType: pb, encoding: "gzip", body: protobuf, status: 400, unseen: true},
 		"gzip cut off":             {contentType: pb, encoding: "gzip", body: telemetry.Gzip(protobuf)[:50], status: 400},
-		"unknown content encoding": {contentType: pb, encoding: "br", body: protobuf, status: 400},
-		"gzip bomb":                {contentType: pb, encoding: "gzip", body: bomb, status: tooLarge},
-		"gzip bomb of JSON":        {contentType: js, encoding: "gzip", body: bomb, status: tooLarge},
-		"body over the limit":      {contentType: pb, body: make([]byte, messageLimit+1), status: tooLarge},
+		"unknown content encoding": {contentType: pb, encoding: "br", body: protobuf, status: 400, unseen: true},
+		"gzip bomb":                {contentType: pb, encoding: "gzip", body: bomb, status: 413},
+		"gzip bomb of JSON":        {contentType: js, encoding: "gzip", body: bomb, status: 413},
+		"body over the limit":      {contentType: pb, body: make([]byte, messageLimit+1), status: 413},
 		"unknown path":             {path: "/v1/nothing", contentType: pb, body: protobuf, status: 404},
 		"root":                     {path: "/", contentType: pb, body: protobuf, status: 404},
 		"GET":                      {method: http.MethodGet, contentType: pb, status: 405},
 		"traces sent as metrics":   {path: "/v1/metrics", contentType: pb, body: protobuf, status: 400},
-		"a huge header":            {contentType: pb, encoding: strings.Repeat("x", 2*mib), body: protobuf, status: 431},
+		"a huge header":            {contentType: pb, encoding: strings.Repeat("x", 2*mib), body: protobuf, status: 431, unseen: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if bad.path == "" {
@@ -94,8 +93,16 @@ func TestBadHTTP(t *testing.T) {
 			require.NoError(t, err)
 			_ = resp.Body.Close()
 			assert.Equal(t, bad.status, resp.StatusCode)
+			if !bad.unseen {
+				refused[strconv.Itoa(bad.status)]++
+			}
 			send(t, c, telemetry.NewShop())
 		})
+	}
+	// The log is sampled, so that in a flood it has not each of them; the metric has.
+	c.Stderr.Await(t, "Request refused")
+	for status, n := range refused {
+		assert.InDelta(t, n, c.Metric(t, "otelcol_extension_refusals_requests", "transport=http", "status="+status), 0, status)
 	}
 	assertMemory(t, c, before)
 	c.Stop(t)
@@ -139,6 +146,9 @@ func TestBadGRPC(t *testing.T) {
 			var answer []byte
 			err = conn.Invoke(t.Context(), bad.method, bad.body, &answer, options...)
 			assert.Equal(t, bad.code, status.Code(err), "%v", err)
+			if bad.code != codes.Unimplemented { // refused before any handler is told
+				c.AwaitMetric(t, 1, "otelcol_extension_refusals_requests", "transport=grpc", "status="+bad.code.String())
+			}
 			send(t, c, telemetry.NewShop())
 		})
 	}
