@@ -50,7 +50,7 @@ func start(t testing.TB) (extension.Extension, *observer.ObservedLogs, *componen
 	ext, err := NewFactory().Create(t.Context(), set, NewFactory().CreateDefaultConfig())
 	require.NoError(t, err)
 	require.NoError(t, ext.Start(t.Context(), componenttest.NewNopHost()))
-	t.Cleanup(func() { require.NoError(t, ext.Shutdown(t.Context())) }) //nolint:usetesting // Shutdown does not look at its context
+	t.Cleanup(func() { require.NoError(t, ext.Shutdown(t.Context())) })
 	return ext, logs, telemetry
 }
 
@@ -133,7 +133,7 @@ func TestHTTP(t *testing.T) {
 func TestTargetIsBounded(t *testing.T) {
 	ext, logs, _ := start(t)
 	s := server(t, ext, answer(http.StatusNotFound))
-	resp, err := s.Client().Get(s.URL + "/" + strings.Repeat("x", 10_000)) //nolint:noctx // the server is in this test
+	resp, err := s.Client().Get(s.URL + "/" + strings.Repeat("x", 10_000))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	s.Close()

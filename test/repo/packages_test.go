@@ -86,6 +86,7 @@ func TestLicenseHeaders(t *testing.T) {
 // A component's folder has all that the others have.
 func TestComponentFolders(t *testing.T) {
 	found := 0
+	files := goFiles(t)
 	for kind, components := range manifest(t) {
 		if kind == "providers" {
 			continue
@@ -96,18 +97,34 @@ func TestComponentFolders(t *testing.T) {
 			}
 			found++
 			dir := filepath.Join(root, strings.TrimPrefix(c.Import, module))
-			names := []string{
+			for _, name := range []string{
 				"README.md", "config.go", "doc.go", "documentation.md", "factory.go", "metadata.yaml", "telemetry.go",
 				"testdata/config.yaml", "config_test.go", "benchmark_test.go",
 				"generated_component_test.go", "generated_package_test.go",
-			}
-			if kind != "extensions" { // those carry telemetry and so read what others wrote
-				names = append(names, "fuzz_test.go")
-			}
-			for _, name := range names {
+			} {
 				assert.FileExists(t, filepath.Join(dir, name))
+			}
+			if kind != "extensions" { // the others read what somebody else wrote
+				assert.True(t, hasFuzzTest(files, dir), "%s: no fuzz test", dir)
 			}
 		}
 	}
 	assert.NotZero(t, found)
+}
+
+// hasFuzzTest looks in dir and below it.
+func hasFuzzTest(folders map[string]map[string]*ast.File, dir string) bool {
+	for folder, files := range folders {
+		if folder != dir && !strings.HasPrefix(folder, dir+string(filepath.Separator)) {
+			continue
+		}
+		for _, file := range files {
+			for name := range file.Scope.Objects {
+				if strings.HasPrefix(name, "Fuzz") {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
