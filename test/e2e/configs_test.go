@@ -232,7 +232,7 @@ func TestMistakes(t *testing.T) {
 				}
 				// One receiver, on ports that are free but for the one that is not.
 				overlay := "receivers::otlp::protocols::grpc::endpoint: " + harness.FreeAddress(t) + `
-service::extensions: []
+service::extensions: [refusals]
 service::pipelines::traces::receivers: [otlp]
 service::pipelines::metrics::receivers: [otlp]
 service::pipelines::logs::receivers: [otlp]
