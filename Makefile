@@ -52,7 +52,7 @@ tidy: ## Tidy every go.mod
 ##@ Check
 
 .PHONY: check
-check: check-generated lint test e2e ## All that CI runs
+check: check-generated lint race test e2e-sdks e2e ## All that CI runs
 
 .PHONY: check-generated
 check-generated: generate ## Fail when generated code is stale (on a clean checkout)
@@ -78,9 +78,16 @@ test: ## Run the unit tests
 race: ## Run the unit tests of our components with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./internal/... ./receiver/... ./processor/... ./exporter/...
 
+# Packages with end-to-end tests; one after the other, since they share the machine.
+E2E := ./test/e2e/... ./test/kubetest/... ./processor/k8senrich/...
+
 .PHONY: e2e
-e2e: build ## Drive the built binary against real servers; the first run builds Jaeger
-	go test -tags e2e -count 1 -timeout 20m ./test/e2e/...
+e2e: build ## Drive the built binary against real servers; the first run builds Jaeger and Kubernetes
+	go test -tags e2e -count 1 -p 1 -timeout 40m $(E2E)
+
+.PHONY: e2e-sdks
+e2e-sdks: build ## Run the example apps under the SDKs of Python, Node.js and Java against the binary
+	go test -tags sdks -count 1 -timeout 20m ./test/sdks/...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (default 30s)
