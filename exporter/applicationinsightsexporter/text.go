@@ -80,7 +80,7 @@ func (t *text) append(dst []byte, limit int) (out []byte, cut bool) {
 // appendTime writes a quoted time in UTC with the 100 ns that Application Insights keeps.
 func appendTime(dst []byte, ts pcommon.Timestamp) []byte {
 	// Not ts.AsTime: it overflows in the year 2262.
-	t := time.Unix(int64(ts/1e9), int64(ts%1e9)).UTC() //nolint:gosec // neither is near the end of an int64
+	t := time.Unix(int64(ts/1e9), int64(ts%1e9)).UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
 	dst = append(dst, '"')
