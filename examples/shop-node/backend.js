@@ -25,4 +25,8 @@ app.get('/data', async (request, response) => {
   response.json({ item, price: prices.get(item) });
 });
 
-app.listen(process.env.PORT ?? 8081, '127.0.0.1');
+const server = app.listen(process.env.PORT ?? 8081, '127.0.0.1');
+
+// The instrumentation catches the signal to send what it holds, and by that the
+// process no longer ends of itself.
+process.once('SIGTERM', () => server.close());

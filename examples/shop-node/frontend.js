@@ -46,4 +46,8 @@ app.get('/order', async (request, response) => {
   }
 });
 
-app.listen(process.env.PORT ?? 8080, '127.0.0.1');
+const server = app.listen(process.env.PORT ?? 8080, '127.0.0.1');
+
+// The instrumentation catches the signal to send what it holds, and by that the
+// process no longer ends of itself.
+process.once('SIGTERM', () => server.close());

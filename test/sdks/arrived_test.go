@@ -387,6 +387,13 @@ func (r *rig) checkLog(t *testing.T, o order, h hop, message, severity string) {
 // often that a value counted twice would show, and compares its sum.
 func (r *rig) checkCounter(t *testing.T, o order, h hop, orders int) {
 	t.Helper()
+	r.awaitCounter(t, o, h, orders, 3)
+}
+
+// awaitCounter waits until there are so many points of shop.orders, and
+// compares their sum.
+func (r *rig) awaitCounter(t *testing.T, o order, h hop, orders, atLeast int) {
+	t.Helper()
 	trace, err := r.jaeger.Trace(o.trace)
 	require.NoError(t, err)
 	instance := ""
@@ -416,7 +423,7 @@ func (r *rig) checkCounter(t *testing.T, o order, h hop, orders int) {
 			points++
 			sum += value
 		}
-		if points < 3 || sum != float64(orders) {
+		if points < atLeast || sum != float64(orders) {
 			return fmt.Errorf("%d points add up to %v, want %d", points, sum, orders)
 		}
 		return nil

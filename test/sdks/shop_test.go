@@ -24,7 +24,7 @@ import (
 
 // launch starts one half of a shop: it gives its language's runtime, the SDK
 // and the program ("frontend" or "backend") an environment.
-type launch func(t *testing.T, program string, vars map[string]string)
+type launch func(t *testing.T, program string, vars map[string]string) *harness.Process
 
 // app is a running half of a shop.
 type app struct {
@@ -41,11 +41,11 @@ func newApp(t *testing.T) app {
 
 // run starts a half of a shop at its address and returns when it takes
 // connections.
-func (a app) run(t *testing.T, launch launch, program string, vars map[string]string) {
+func (a app) run(t *testing.T, launch launch, program string, vars map[string]string) *harness.Process {
 	t.Helper()
 	vars = maps.Clone(vars)
 	_, vars["PORT"], _ = net.SplitHostPort(a.address)
-	launch(t, program, vars)
+	return launch(t, program, vars)
 }
 
 // start is newApp and run.
@@ -58,7 +58,7 @@ func start(t *testing.T, launch launch, program string, vars map[string]string) 
 
 // process runs an app until the test ends and returns when it listens at its
 // PORT. A JVM with an agent on a busy machine takes its time.
-func process(t *testing.T, spec harness.Spec) {
+func process(t *testing.T, spec harness.Spec) *harness.Process {
 	t.Helper()
 	p := harness.Start(t, spec)
 	address := net.JoinHostPort("127.0.0.1", spec.Env["PORT"])
@@ -76,6 +76,7 @@ func process(t *testing.T, spec harness.Spec) {
 		}
 		return connection.Close()
 	})
+	return p
 }
 
 // example returns the path of a file of the examples.
@@ -86,10 +87,10 @@ func example(t *testing.T, path ...string) string {
 
 // underPython runs a program of shop-python by opentelemetry-instrument.
 func underPython(s sdk) launch {
-	return func(t *testing.T, program string, vars map[string]string) {
+	return func(t *testing.T, program string, vars map[string]string) *harness.Process {
 		t.Helper()
 		bin := filepath.Join(s.folder(t), "venv", "bin")
-		process(t, harness.Spec{
+		return process(t, harness.Spec{
 			Path: filepath.Join(bin, "opentelemetry-instrument"),
 			Args: []string{filepath.Join(bin, "python"), "app.py"},
 			Dir:  example(t, "shop-python", program),
@@ -99,9 +100,9 @@ func underPython(s sdk) launch {
 }
 
 // plainPython runs a program of shop-python that sets up the SDK itself.
-func plainPython(t *testing.T, program string, vars map[string]string) {
+func plainPython(t *testing.T, program string, vars map[string]string) *harness.Process {
 	t.Helper()
-	process(t, harness.Spec{
+	return process(t, harness.Spec{
 		Path: filepath.Join(pythonSDK.folder(t), "venv", "bin", "python"),
 		Args: []string{"app.py"},
 		Dir:  example(t, "shop-python", program),
@@ -110,7 +111,7 @@ func plainPython(t *testing.T, program string, vars map[string]string) {
 }
 
 // underNode runs a program of shop-node with all instrumentations.
-func underNode(t *testing.T, program string, vars map[string]string) {
+func underNode(t *testing.T, program string, vars map[string]string) *harness.Process {
 	t.Helper()
 	installed := nodeSDK.folder(t)
 	// The program and its packages in one folder, as npm ci in the example's
@@ -121,14 +122,14 @@ func underNode(t *testing.T, program string, vars map[string]string) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, program+".js"), source, 0o600))
 	vars["NODE_OPTIONS"] = "--require @opentelemetry/auto-instrumentations-node/register"
-	process(t, harness.Spec{Path: "node", Args: []string{program + ".js"}, Dir: dir, Env: vars})
+	return process(t, harness.Spec{Path: "node", Args: []string{program + ".js"}, Dir: dir, Env: vars})
 }
 
 // underJavaAgent runs server-java, which is both halves.
-func underJavaAgent(t *testing.T, _ string, vars map[string]string) {
+func underJavaAgent(t *testing.T, _ string, vars map[string]string) *harness.Process {
 	t.Helper()
 	target := filepath.Join(javaAgent.folder(t), "target")
-	process(t, harness.Spec{
+	return process(t, harness.Spec{
 		Path: "java",
 		Args: []string{
 			"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", // what lives for seconds pays for no optimising; starts at a third of the cost

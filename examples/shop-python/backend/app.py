@@ -6,6 +6,8 @@ With STOCK_URL set it asks there first, so that several of these make a chain.
 
 import logging
 import os
+import signal
+import sys
 
 import requests
 from flask import Flask, request
@@ -27,4 +29,5 @@ def data():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # an orderly end, in which the SDK sends what it holds
     app.run(host="127.0.0.1", port=int(os.environ.get("PORT", "8081")))

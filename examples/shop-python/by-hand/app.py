@@ -6,6 +6,7 @@ no variable can change it. The collector's cloudrole maps it.
 """
 
 import os
+import signal
 import sys
 
 import requests
@@ -61,4 +62,5 @@ def ask_for_price(item):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # an orderly end, in which the SDK sends what it holds
     app.run(host="127.0.0.1", port=int(os.environ.get("PORT", "8080")))

@@ -7,6 +7,8 @@ come from opentelemetry-instrument and OTEL_ variables.
 
 import logging
 import os
+import signal
+import sys
 
 import requests
 from flask import Flask, request
@@ -47,4 +49,5 @@ def order():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # an orderly end, in which the SDK sends what it holds
     app.run(host="127.0.0.1", port=int(os.environ.get("PORT", "8080")))
