@@ -116,7 +116,7 @@ func (e *jaegerSender) pushTraces(ctx context.Context, td ptrace.Traces) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(e.life, cancel)()
+	defer context.AfterFunc(e.life, cancel)() //nolint:contextcheck // life ends when a shutdown has no more time, whoever called
 
 	var out outcome
 	// A batch for each resource in order, except that one without spans may have none.

@@ -6,9 +6,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,7 +150,7 @@ func TestAnswers(t *testing.T) {
 		{"DATA_LOSS", status.Error(codes.DataLoss, "x"), again, ""},
 		{"UNAUTHENTICATED", status.Error(codes.Unauthenticated, "x"), never, "UNAUTHENTICATED"},
 		{"a code that gRPC does not define", status.Error(codes.Code(99), "x"), again, ""},
-		{"an error without a code", fmt.Errorf("data refused due to high memory usage"), again, ""},
+		{"an error without a code", errors.New("data refused due to high memory usage"), again, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -289,7 +290,7 @@ func TestLargeBatch(t *testing.T) {
 func TestMessageSize(t *testing.T) {
 	const limit = maxMessage
 	for _, off := range []int{-1, 0, 1} {
-		t.Run(fmt.Sprint(off), func(t *testing.T) {
+		t.Run(strconv.Itoa(off), func(t *testing.T) {
 			c := listen(t, nil, grpc.MaxRecvMsgSize(limit))
 			td := large(2, 1<<20)
 			spans := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans()
@@ -406,24 +407,35 @@ func TestThrottle(t *testing.T) {
 	assert.Equal(t, ids(1, 2), c.stored())
 }
 
-// The timeout is each call's: four calls of 300 ms fit into a timeout of 1 s. A
-// server that does not answer is given up, and asked again.
-func TestTimeout(t *testing.T) {
-	c := listen(t, func(ctx context.Context, n int, _ []string) error {
-		if n == 2 {
-			<-ctx.Done()
-			return ctx.Err()
-		}
+// The timeout is each call's: five calls of 300 ms are sent with a timeout of 1 s,
+// each once.
+func TestTimeoutOfACall(t *testing.T) {
+	c := listen(t, func(ctx context.Context, _ int, _ []string) error {
 		select {
 		case <-time.After(300 * time.Millisecond):
+			return nil
 		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	e := run(t, with(quick(c), "timeout", "1s"))
+	require.NoError(t, e.ConsumeTraces(t.Context(), numbered(1, 1, 1, 1, 1)))
+	assert.Len(t, c.seen(), 5)
+	assert.Equal(t, ids(1, 5), c.stored())
+}
+
+// A server that does not answer is given up, and asked again.
+func TestTimeout(t *testing.T) {
+	c := listen(t, func(ctx context.Context, n int, _ []string) error {
+		if n == 1 {
+			<-ctx.Done()
 		}
 		return ctx.Err()
 	})
-	e := run(t, with(quick(c), "timeout", "1s"))
-	require.NoError(t, e.ConsumeTraces(t.Context(), numbered(1, 1, 1, 1)))
-	assert.Len(t, c.seen(), 5)
-	assert.Equal(t, ids(1, 4), c.stored())
+	e := run(t, with(quick(c), "timeout", "100ms"))
+	require.NoError(t, e.ConsumeTraces(t.Context(), numbered(1, 1)))
+	assert.Len(t, c.seen(), 3)
+	assert.Equal(t, ids(1, 2), c.stored())
 }
 
 func TestMetadata(t *testing.T) {

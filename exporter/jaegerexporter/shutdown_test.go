@@ -63,10 +63,10 @@ func (l *life) end(ctx context.Context, t *testing.T) {
 	require.NoError(t, l.storage.Shutdown(context.Background()))
 }
 
-// consume hands over spans 1 to n, each on its own.
-func (l *life) consume(t *testing.T, n int) {
+// consume hands over that many spans, each on its own.
+func (l *life) consume(t *testing.T) {
 	t.Helper()
-	td := numbered(n)
+	td := numbered(enough)
 	for _, ss := range td.ResourceSpans().At(0).ScopeSpans().All() {
 		for _, span := range ss.Spans().All() {
 			one := numbered(1)
@@ -95,7 +95,7 @@ func TestShutdownAfterRecovery(t *testing.T) {
 	})
 	directory := t.TempDir()
 	first := begin(t, directory, queued(c.address))
-	first.consume(t, enough)
+	first.consume(t)
 	await(t, "a retry", func() bool { return len(c.seen()) > 1 })
 	away.Store(false)
 	await(t, "all spans", func() bool { return len(c.stored()) == enough })
@@ -124,7 +124,7 @@ func TestShutdownWhileAway(t *testing.T) {
 			})
 			directory := t.TempDir()
 			first := begin(t, directory, with(queued(c.address), "timeout", "500ms"))
-			first.consume(t, enough)
+			first.consume(t)
 			await(t, "a call", func() bool { return len(c.seen()) > 0 })
 			first.end(context.Background(), t)
 
@@ -148,7 +148,7 @@ func TestShutdownWithoutServer(t *testing.T) {
 	require.NoError(t, listener.Close())
 	directory := t.TempDir()
 	first := begin(t, directory, queued(address))
-	first.consume(t, enough)
+	first.consume(t)
 	first.end(context.Background(), t)
 
 	c := listen(t, nil)
@@ -172,14 +172,11 @@ func TestShutdownCancelled(t *testing.T) {
 	})
 	directory := t.TempDir()
 	first := begin(t, directory, with(queued(c.address), "timeout", "0s"))
-	first.consume(t, enough)
+	first.consume(t)
 	await(t, "a call", func() bool { return len(c.seen()) > 0 })
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		first.end(ctx, t)
-	}()
+	ended := make(chan error, 1)
+	go func() { ended <- first.exporter.Shutdown(ctx) }()
 	select {
 	case <-ended:
 		t.Error("ended although a call was under way and there was time")
@@ -187,10 +184,12 @@ func TestShutdownCancelled(t *testing.T) {
 	}
 	cancel()
 	select {
-	case <-ended:
+	case err := <-ended:
+		require.NoError(t, err)
 	case <-time.After(20 * time.Second):
 		t.Fatal("the shutdown did not end with its context")
 	}
+	first.end(t.Context(), t)
 
 	hanging.Store(false)
 	second := begin(t, directory, queued(c.address))
@@ -215,7 +214,7 @@ func TestShutdownDrains(t *testing.T) {
 			return nil
 		})
 		first := begin(t, t.TempDir(), with(memory(c.address), "timeout", "20s"))
-		first.consume(t, enough)
+		first.consume(t)
 		<-entered // one is under way, the others are in the queue
 		close(proceed)
 		first.end(t.Context(), t)
@@ -227,7 +226,7 @@ func TestShutdownDrains(t *testing.T) {
 			return ctx.Err()
 		})
 		first := begin(t, t.TempDir(), memory(c.address))
-		first.consume(t, enough)
+		first.consume(t)
 		await(t, "a call", func() bool { return len(c.seen()) > 0 })
 		before := len(c.seen())
 		first.end(t.Context(), t)

@@ -221,8 +221,13 @@ func TestQueueFullAndDrain(t *testing.T) {
 		_, err := reader.GetMetric("otelcol_receiver_jaeger_dropped_datagrams")
 		return err == nil
 	})
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() { done <- r.Shutdown(context.Background()) }()
+	select {
+	case <-done:
+		t.Error("the shutdown did not wait for what is in the queue")
+	case <-time.After(50 * time.Millisecond):
+	}
 	close(next.pass)
 	require.NoError(t, <-done)
 	assert.Equal(t, []string{"1", "2", "3"}, names(&next.TracesSink))

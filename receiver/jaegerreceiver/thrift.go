@@ -32,7 +32,7 @@ func binary(t thrift.TTransport, c *thrift.TConfiguration) thrift.TProtocol {
 // of n bytes can have no list of more than n elements and no text of more than n bytes.
 func (p protocolOf) open(data []byte) thrift.TProtocol {
 	buffer := &thrift.TMemoryBuffer{Buffer: bytes.NewBuffer(data)}
-	return p(buffer, &thrift.TConfiguration{MaxMessageSize: int32(max(len(data), 1))}) //nolint:gosec // of a message that fits into memory
+	return p(buffer, &thrift.TConfiguration{MaxMessageSize: int32(max(len(data), 1))})
 }
 
 var errUnsupported = errors.New("not emitBatch")

@@ -66,9 +66,6 @@ func (s *udpServer) shutdown() error {
 	}
 	err := s.conn.Close()
 	s.running.Wait()
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
 	return err
 }
 

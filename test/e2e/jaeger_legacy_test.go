@@ -54,7 +54,7 @@ func TestJaegerLegacy(t *testing.T) {
 					ca := authority.New(t)
 					cert, key := ca.Issue(t, "127.0.0.1")
 					server.Flags = []string{"--collector.grpc.tls.enabled", "--collector.grpc.tls.cert=" + cert, "--collector.grpc.tls.key=" + key}
-					env["JAEGER_INSECURE"] = "false"
+					env["JAEGER_ENDPOINT"] = "https://" + server.GRPC
 					env["SSL_CERT_FILE"] = ca.File // the system's root certificates
 				}
 				server.Start(t)
@@ -123,7 +123,7 @@ func TestJaegerLegacyWrongCertificate(t *testing.T) {
 	server.Flags = tls(stranger)
 	server.Start(t)
 	config := mode("sidecar").config(t, "jaeger-legacy", map[string]string{
-		"JAEGER_ENDPOINT": server.GRPC, "JAEGER_INSECURE": "false", "SSL_CERT_FILE": trusted.File,
+		"JAEGER_ENDPOINT": "https://" + server.GRPC, "SSL_CERT_FILE": trusted.File,
 	})
 	config.Overlay = "exporters::jaeger::retry_on_failure: {initial_interval: 200ms, max_interval: 200ms}"
 	c := collector.Start(t, config)
@@ -250,7 +250,7 @@ func (d dialect) canonical(t *testing.T, trace map[string]any, ids *strings.Repl
 	}
 	walk(trace)
 	assert.Len(t, spans, formats)
-	assert.Equal(t, len(d.names), len(names), "names of the dialect that are there: %v", names)
+	assert.Len(t, names, len(d.names), "names of the dialect that are there: %v", names)
 	assert.Equal(t, d.bytesAreText, texts > 0)
 	raw, err := json.MarshalIndent(trace, "", " ")
 	require.NoError(t, err)
