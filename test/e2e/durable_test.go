@@ -22,7 +22,7 @@ import (
 // collector in between. The exporter of backend/azure-contrib.yaml is left out:
 // it reports success before it sends, and loses what it holds.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
-	for _, backend := range []string{"jaeger", "otlp", "openobserve", "azure"} {
+	for _, backend := range []string{"jaeger", "jaeger-legacy", "otlp", "openobserve", "azure"} {
 		for name, c := range map[string]struct {
 			down bool // the backend is, until the collector is back
 			end  func(*testing.T, *collector.Collector)
@@ -38,7 +38,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 				if !c.down {
 					start()
 				}
-				config := mode("sidecar").config(t, backend, b.env())
+				config := mode("sidecar").config(t, backend, b.envOf(backend))
 				trace := telemetry.NewTraceID()
 
 				first := collector.Start(t, config)
@@ -85,7 +85,7 @@ func terminate(t *testing.T, c *collector.Collector) {
 func (b *backends) durable(t *testing.T, backend string) (start func(), arrived func(pcommon.TraceID) map[string]int) {
 	t.Helper()
 	switch backend {
-	case "jaeger":
+	case "jaeger", "jaeger-legacy":
 		// Jaeger takes what it has no room for, and drops it; its queue has 2,000
 		// spans by default, and after an outage come more at once.
 		b.jaeger.Flags = []string{"--collector.queue-size=100000"}

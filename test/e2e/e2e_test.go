@@ -78,6 +78,16 @@ func (b *backends) env() map[string]string {
 	}
 }
 
+// envOf is the environment of one backend file: two have Jaeger's endpoint, and
+// mean another port.
+func (b *backends) envOf(backend string) map[string]string {
+	env := b.env()
+	if backend == "jaeger-legacy" {
+		env["JAEGER_ENDPOINT"] = b.jaeger.GRPC
+	}
+	return env
+}
+
 // The traces of a visit, as each backend sees them.
 
 func atConsole(c *collector.Collector, s *telemetry.Shop) error {

@@ -56,11 +56,7 @@ func TestModesAndBackends(t *testing.T) {
 				if len(sees[backend]) == 0 {
 					t.Fatalf("nothing looks for what backend/%s.yaml sends; add it to sees", backend)
 				}
-				env := b.env()
-				if backend == "jaeger-legacy" {
-					env["JAEGER_ENDPOINT"] = b.jaeger.GRPC
-				}
-				c := collector.Start(t, m.config(t, backend, env))
+				c := collector.Start(t, m.config(t, backend, b.envOf(backend)))
 				s := telemetry.NewShop()
 				send(t, c, s)
 				for _, see := range sees[backend] {
