@@ -23,7 +23,7 @@ type enrichProcessor struct {
 
 func (p *enrichProcessor) start(_ context.Context, host component.Host) error {
 	p.host = host
-	return p.shared.start(p)
+	return p.shared.start(p) //nolint:contextcheck // the watch goes on when the start is over
 }
 
 func (p *enrichProcessor) shutdown(ctx context.Context) error {

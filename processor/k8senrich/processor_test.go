@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -405,7 +406,7 @@ func TestAliases(t *testing.T) {
 
 	many := m{}
 	for i := range 3 * maxJoined {
-		many[fmt.Sprint("k8s.pod.label.", i)] = fmt.Sprint(i)
+		many["k8s.pod.label."+strconv.Itoa(i)] = strconv.Itoa(i)
 	}
 	assert.Len(t, r.through(many), 6*maxJoined, "more keys than are remembered")
 }
@@ -510,9 +511,9 @@ func TestPodsComeAndGo(t *testing.T) {
 	api.put(pod("2", "web", container("web", "2", "")))
 	r.awaitPods(2)
 	limit := func(in m) any { return r.through(in)["k8s.container.cpu.limit"] }
-	assert.Equal(t, 1.0, limit(m{"k8s.pod.uid": "1"}), "late telemetry of the old pod")
-	assert.Equal(t, 2.0, limit(m{"k8s.pod.uid": "2"}))
-	assert.Equal(t, 2.0, limit(m{"k8s.namespace.name": "shop", "k8s.pod.name": "web"}))
+	assert.Equal(t, any(1.0), limit(m{"k8s.pod.uid": "1"}), "late telemetry of the old pod")
+	assert.Equal(t, any(2.0), limit(m{"k8s.pod.uid": "2"}))
+	assert.Equal(t, any(2.0), limit(m{"k8s.namespace.name": "shop", "k8s.pod.name": "web"}))
 	api.put(pod("2", "web", container("web", "3", "")))
 	r.await("the resize", func() bool { return limit(m{"k8s.pod.uid": "2"}) == 3.0 })
 }
@@ -524,14 +525,14 @@ func TestOutage(t *testing.T) {
 	api.down()
 	r.await("the loss", func() bool { return len(r.host.seen()) > 0 })
 	limit := func(uid string) any { return r.through(m{"k8s.pod.uid": uid})["k8s.container.cpu.limit"] }
-	assert.Equal(t, 1.0, limit("1"), "the last known state serves")
+	assert.Equal(t, any(1.0), limit("1"), "the last known state serves")
 
 	api.remove("2")
 	api.put(pod("3", "three", container("web", "3", "")))
 	api.up()
 	r.await("the pod made during the outage", func() bool { return limit("3") == 3.0 })
-	assert.Equal(t, 1.0, limit("1"))
-	assert.Equal(t, 2.0, limit("2"), "deleted, and served for a while")
+	assert.Equal(t, any(1.0), limit("1"))
+	assert.Equal(t, any(2.0), limit("2"), "deleted, and served for a while")
 
 	recoverable, ok := componentstatus.StatusRecoverableError, componentstatus.StatusOK
 	// Each of the three pipelines reports both, once.
@@ -553,20 +554,30 @@ func TestStartBeforeTheServer(t *testing.T) {
 }
 
 func TestServerForgetsTheVersion(t *testing.T) {
-	api := newFakeAPI(t, pod("1", "one", container("web", "1", "")))
-	r := started(t, fromKubeConfig)
-	r.awaitPods(1)
-	api.set(func(f *fakeAPI) { f.expired = true })
-	api.put(pod("2", "two", container("web", "2", "")))
-	api.tell(event{"ERROR", metav1.Status{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
-		Status:   metav1.StatusFailure, Code: http.StatusGone, Reason: metav1.StatusReasonExpired, Message: "too old resource version",
-	}})
-	api.cut()
-	api.put(pod("3", "three", container("web", "3", "")))
-	r.awaitPods(3)
-	assert.Empty(t, r.host.seen(), "nothing is lost")
-	assert.Empty(t, r.warnings())
+	for name, forget := range map[string]func(*fakeAPI){
+		"says so in the stream": func(api *fakeAPI) {
+			api.tell(event{"ERROR", metav1.Status{
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
+				Status:   metav1.StatusFailure, Code: http.StatusGone, Reason: metav1.StatusReasonExpired, Message: "too old resource version",
+			}})
+		},
+		"answers so": func(api *fakeAPI) {
+			api.set(func(f *fakeAPI) { f.expired = true })
+			api.cut()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := newFakeAPI(t, pod("1", "one", container("web", "1", "")))
+			r := started(t, fromKubeConfig)
+			r.awaitPods(1)
+			forget(api)
+			r.await("a list anew", func() bool { return slices.Contains(api.seen()[1:], "stream") })
+			api.put(pod("2", "two", container("web", "2", "")))
+			r.awaitPods(2)
+			assert.Empty(t, r.host.seen(), "nothing is lost")
+			assert.Empty(t, r.warnings())
+		})
+	}
 }
 
 func TestServerWithoutStreamedLists(t *testing.T) {
@@ -738,7 +749,7 @@ func tracesWith(spans int, attributes m) ptrace.Traces {
 	_ = rs.Resource().Attributes().FromRaw(attributes)
 	ss := rs.ScopeSpans().AppendEmpty().Spans()
 	for i := range spans {
-		ss.AppendEmpty().SetName(fmt.Sprint(i))
+		ss.AppendEmpty().SetName(strconv.Itoa(i))
 	}
 	return td
 }

@@ -92,5 +92,5 @@ func ParseMemory(text string) (int64, error) {
 
 func wholeNumber(text string) (int64, bool) {
 	n, err := strconv.ParseUint(text, 10, 63)
-	return int64(n), err == nil //nolint:gosec // 63 bits fit
+	return int64(n), err == nil
 }

@@ -119,7 +119,7 @@ func TestParseCPU(t *testing.T) {
 	}
 	for _, text := range []string{"", "two", "-1", "1 core", "1,5", "9999999999999999999999x"} {
 		_, err := ParseCPU(text, Auto)
-		assert.Error(t, err, text)
+		require.Error(t, err, text)
 	}
 	_, err := ParseCPU("9223372036854775807", Cores)
 	assert.EqualError(t, err, "more than 1000000 cores")
@@ -142,6 +142,6 @@ func TestParseMemory(t *testing.T) {
 	}
 	for _, text := range []string{"", "much", "-1", "256 Mi"} {
 		_, err := ParseMemory(text)
-		assert.Error(t, err, text)
+		require.Error(t, err, text)
 	}
 }

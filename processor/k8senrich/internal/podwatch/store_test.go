@@ -3,7 +3,7 @@
 package podwatch
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -146,7 +146,7 @@ func TestStorePodThatComesBack(t *testing.T) {
 func TestStoreBoundsTheDeleted(t *testing.T) {
 	s := newTestStore(t)
 	for i := range maxDeleted + 100 {
-		uid := fmt.Sprint(i)
+		uid := strconv.Itoa(i)
 		s.add(uid, "web-"+uid, "1")
 		s.remove(uid, "web-"+uid, "1")
 	}

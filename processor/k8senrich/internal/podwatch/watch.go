@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -37,6 +38,13 @@ const (
 	quiet     = time.Minute
 
 	stays = 3 // attempts that fail alike
+
+	// Pods arrive whole, some 100 times the size of what is kept of them. After
+	// a list of so many the memory that they took is given back to the system,
+	// when the reflector has dropped what it still holds of them; by itself Go
+	// would keep it until the heap has doubled some other way.
+	manyPods     = 1000
+	giveBackWait = time.Second
 )
 
 // Settings of a Watcher.
@@ -75,6 +83,8 @@ type Watcher struct {
 	others  int                 // how often in a row
 	begun   bool                // a watch has been begun
 	failing bool                // an error since the watch was begun
+
+	giveBack *time.Timer
 }
 
 // New returns a Watcher that knows no pods.
@@ -83,9 +93,7 @@ func New(set Settings) *Watcher {
 		set.Now = time.Now
 	}
 	w := &Watcher{set: set}
-	w.Pods = newStore(set.Now, func(pods int) {
-		set.Logger.Info("container_resources: pods are known", zap.Int("pods", pods))
-	})
+	w.Pods = newStore(set.Now, w.listed)
 	return w
 }
 
@@ -123,12 +131,31 @@ func (w *Watcher) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	w.cancel()
+	w.mu.Lock()
+	if w.giveBack != nil {
+		w.giveBack.Stop()
+	}
+	w.mu.Unlock()
 	select {
 	case <-w.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// listed is called when a list of pods is in the Store.
+func (w *Watcher) listed(pods int) {
+	w.set.Logger.Info("container_resources: pods are known", zap.Int("pods", pods))
+	if pods < manyPods {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.giveBack != nil {
+		w.giveBack.Stop()
+	}
+	w.giveBack = time.AfterFunc(giveBackWait, debug.FreeOSMemory)
 }
 
 // run watches until ctx ends. A client that could not be made is tried again:

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podwatch
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What is lost and found is said once each, however many attempts there are.
+func TestSaidOnce(t *testing.T) {
+	core, logs := observer.New(zapcore.DebugLevel)
+	var lost, back, afterEnd, afterError int
+	w := New(Settings{
+		Logger: zap.New(core),
+		Lost:   func(error) { lost++ },
+		Back:   func() { back++ },
+		Restarted: func(failed bool) {
+			if failed {
+				afterError++
+			} else {
+				afterEnd++
+			}
+		},
+	})
+	away := errors.New("connection refused")
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", nil)
+
+	w.watching()
+	w.watching()
+	assert.Equal(t, []int{0, 0, 1, 0}, []int{lost, back, afterEnd, afterError})
+	assert.Zero(t, logs.Len(), "the server ends a watch now and then")
+
+	for range 10 {
+		w.failed(away)
+	}
+	assert.Equal(t, 1, logs.Len())
+	w.failed(forbidden) // as a server says that has just started
+	w.failed(away)
+	w.failed(forbidden)
+	w.failed(forbidden)
+	assert.Equal(t, 1, logs.Len())
+	for range 10 {
+		w.failed(forbidden)
+	}
+	assert.Equal(t, 2, logs.Len(), "a reason that stays is said")
+	w.watching()
+	w.watching()
+	assert.Equal(t, 3, logs.Len())
+	assert.Equal(t, []int{1, 1, 2, 1}, []int{lost, back, afterEnd, afterError})
+
+	w.failed(away)
+	assert.Equal(t, 4, logs.Len(), "another outage")
+	assert.Equal(t, 2, lost)
+}
