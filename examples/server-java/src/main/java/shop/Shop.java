@@ -22,7 +22,6 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.Map;
-import java.util.concurrent.Executors;
 import java.util.logging.Logger;
 
 /**
@@ -58,7 +57,6 @@ public final class Shop {
     int port = Integer.parseInt(System.getenv().getOrDefault("PORT", "8080"));
     HttpServer server =
         HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 0);
-    server.setExecutor(Executors.newFixedThreadPool(4));
     server.createContext("/order", shop::order);
     server.createContext("/data", shop::data);
     server.start();
