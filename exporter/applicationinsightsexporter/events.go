@@ -51,7 +51,7 @@ func (e *encoder) spanEvent(s ptrace.Span, ev ptrace.SpanEvent) {
 	e.itemTags(&e.own, s.Kind() == ptrace.SpanKindServer)
 	if exception {
 		e.data("ExceptionData")
-		e.exception(f, "", severityError)
+		e.exception(f, "", severityUnknown)
 	} else {
 		e.data("MessageData")
 		message := textOf(ev.Name())
