@@ -57,6 +57,16 @@ func splitHostPort(s string) hostPort {
 	return hostPort{host: s[:colon], port: int64(port)}
 }
 
+// namedHost is a host by the attributes for its name and its port. Some instrumentations, Flask's among them,
+// put the Host header with its port into the name.
+func namedHost(name string, port int64) hostPort {
+	h := splitHostPort(name)
+	if port != 0 {
+		h.port = port
+	}
+	return h
+}
+
 // urlParts are the parts of an absolute URL that the mapping needs. ok is false for anything else.
 type urlParts struct {
 	scheme, path string
@@ -143,14 +153,14 @@ func httpURL(f *found, server bool) (t text) {
 // names its peer.
 func httpHost(f *found, server bool) hostPort {
 	if h := f.str(attrServerAddress); h != "" {
-		return hostPort{h, f.int(attrServerPort)}
+		return namedHost(h, f.int(attrServerPort))
 	}
 	if h := f.str(attrHTTPHost); h != "" {
 		return splitHostPort(h)
 	}
 	if server {
 		if h := f.str(attrHTTPServerName, attrNetHostName, attrNetHostIP); h != "" {
-			return hostPort{h, f.int(attrNetHostPort)}
+			return namedHost(h, f.int(attrNetHostPort))
 		}
 		return hostPort{}
 	}
@@ -160,13 +170,13 @@ func httpHost(f *found, server bool) hostPort {
 // namedPeer is the other end by the attributes that are about the connection, names before addresses.
 func namedPeer(f *found) hostPort {
 	if h := f.str(attrNetPeerName, attrNetSockPeerName); h != "" {
-		return hostPort{h, f.int(attrNetPeerPort)}
+		return namedHost(h, f.int(attrNetPeerPort))
 	}
 	if h := f.str(attrNetworkPeerAddress); h != "" {
-		return hostPort{h, f.int(attrNetworkPeerPort)}
+		return namedHost(h, f.int(attrNetworkPeerPort))
 	}
 	if h := f.str(attrNetPeerIP, attrNetSockPeerAddr); h != "" {
-		return hostPort{h, f.int(attrNetPeerPort)}
+		return namedHost(h, f.int(attrNetPeerPort))
 	}
 	return hostPort{}
 }
@@ -185,7 +195,7 @@ func target(f *found, impliedPort int64) (t text) {
 	}
 	switch {
 	case f.any(attrServerAddress):
-		host = hostPort{f.str(attrServerAddress), f.int(attrServerPort)}
+		host = namedHost(f.str(attrServerAddress), f.int(attrServerPort))
 	case f.any(attrHTTPHost):
 		host = splitHostPort(f.str(attrHTTPHost))
 	case url.ok:
