@@ -72,7 +72,7 @@ func benchmarkTraces(n int) ptrace.Traces {
 func BenchmarkEncode(b *testing.B) {
 	x := newTestExporter(b, nil)
 	td := benchmarkTraces(benchmarkSpans)
-	e := x.encoders.Get().(*encoder)
+	e := x.newEncoder()
 	b.ReportAllocs()
 	for b.Loop() {
 		e.buf = e.buf[:0]

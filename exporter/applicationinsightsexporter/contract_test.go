@@ -211,7 +211,7 @@ func TestNothingIsLostInAnyWeather(t *testing.T) {
 // A push allocates for its requests and not for its spans.
 func TestAllocationsDoNotGrowWithSpans(t *testing.T) {
 	x := newTestExporter(t, nil)
-	e := x.encoders.Get().(*encoder)
+	e := x.newEncoder()
 	one, many := benchmarkTraces(4), benchmarkTraces(1000)
 	encode := func(td ptrace.Traces) func() {
 		return func() {

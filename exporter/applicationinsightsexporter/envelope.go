@@ -83,6 +83,10 @@ type encoder struct {
 	buf []byte
 	cut cutCounts
 
+	// ends and refs describe the items in buf: where each ends and what it comes from.
+	ends []int
+	refs []ref
+
 	// freeText is the limit on each free text of the item at hand (property values, messages, stack traces,
 	// statements, URLs), lowered only for an item that would otherwise be too large.
 	freeText int
@@ -111,7 +115,7 @@ func (e *encoder) release() {
 	e.res.release()
 	e.scopeOf = pcommon.InstrumentationScope{}
 	e.hasScope = false
-	e.buf = e.buf[:0]
+	e.buf, e.ends, e.refs = e.buf[:0], e.ends[:0], e.refs[:0]
 	e.cut = cutCounts{}
 	e.freeText = appendjson.NoLimit
 }

@@ -46,7 +46,7 @@ type appInsights struct {
 	telemetry *telemetry
 	log       steadyLog
 	mapping   mapping
-	encoders  sync.Pool // of *encoder
+	encoders  freeList[encoder]
 
 	host    component.Host
 	sender  *sender
@@ -90,10 +90,17 @@ func newAppInsights(cfg *Config, set exporter.Settings) (*appInsights, error) {
 			marker:        rand.Text(),
 			now:           time.Now,
 		},
-		grace: shutdownGrace,
+		encoders: newFreeList[encoder](),
+		grace:    shutdownGrace,
 	}
-	x.encoders.New = func() any { return &encoder{mapping: &x.mapping, freeText: appendjson.NoLimit} }
 	return x, nil
+}
+
+func (x *appInsights) newEncoder() *encoder {
+	if e := x.encoders.get(); e != nil {
+		return e
+	}
+	return &encoder{mapping: &x.mapping, freeText: appendjson.NoLimit}
 }
 
 // start builds the client: auth extensions exist only now.
@@ -115,11 +122,12 @@ func (x *appInsights) start(ctx context.Context, host component.Host) error {
 			guarded: x.cfg.Credential.HasValue() || cc.Auth.HasValue() || len(cc.Headers) > 0 || cc.Cookies.HasValue() || len(cc.Middlewares) > 0,
 			now:     time.Now,
 		},
-		now:  time.Now,
-		life: life,
+		bodies: newFreeList[[]byte](),
+		now:    time.Now,
+		life:   life,
 	}
 	if c := x.cfg.ClientConfig.Compression; c == configcompression.TypeGzip {
-		x.sender.gzip = &gzipPool{level: gzipLevel(x.cfg)}
+		x.sender.gzip = &gzipPool{level: gzipLevel(x.cfg), pool: newFreeList[gzipWriter]()}
 	}
 	if x.cfg.Credential.HasValue() {
 		if x.sender.tokens, err = newTokens(ctx, x.cfg.Credential.Get(), x.cs.audience, &x.cfg.ClientConfig, x.set.TelemetrySettings); err != nil {
@@ -191,10 +199,7 @@ type push struct {
 	ctx context.Context //nolint:containedctx // as short-lived as the call it belongs to
 	enc *encoder
 
-	// ends and refs describe the items in enc.buf: where each ends and what it comes from.
-	ends []int
-	refs []ref
-	max  int // bytes in a request
+	max int // bytes in a request
 
 	items, accepted, refused, doubtful int
 
@@ -210,7 +215,7 @@ func (x *appInsights) newPush(ctx context.Context) *push {
 	if lowered := int(x.lowered.Load()); lowered > 0 {
 		maxBytes = min(maxBytes, lowered)
 	}
-	p := &push{appInsights: x, ctx: ctx, enc: x.encoders.Get().(*encoder), max: maxBytes}
+	p := &push{appInsights: x, ctx: ctx, enc: x.newEncoder(), max: maxBytes}
 	return p
 }
 
@@ -376,9 +381,9 @@ func (p *push) add(r ref, write func()) {
 			return
 		}
 	}
-	p.ends = append(p.ends, len(p.enc.buf))
-	p.refs = append(p.refs, r)
-	if len(p.ends) == p.cfg.MaxRequestItems {
+	p.enc.ends = append(p.enc.ends, len(p.enc.buf))
+	p.enc.refs = append(p.enc.refs, r)
+	if len(p.enc.ends) == p.cfg.MaxRequestItems {
 		p.send(len(p.enc.buf))
 		p.enc.buf = p.enc.buf[:0]
 	}
@@ -386,11 +391,12 @@ func (p *push) add(r ref, write func()) {
 
 // send sends the items in buf[:end], which are all that ends and refs describe.
 func (p *push) send(end int) {
-	if len(p.ends) > 0 {
+	e := p.enc
+	if len(e.ends) > 0 {
 		splits := 0
-		p.deliver(p.enc.buf[:end], 0, p.ends, p.refs, &splits)
+		p.deliver(e.buf[:end], 0, e.ends, e.refs, &splits)
 	}
-	p.ends, p.refs = p.ends[:0], p.refs[:0]
+	e.ends, e.refs = e.ends[:0], e.refs[:0]
 }
 
 // deliver sends the items of body, which begins at offset base of what ends counts in, and settles the fate of
@@ -546,7 +552,7 @@ func (p *push) finish(subset func(error, []ref) error) error {
 		p.telemetry.ExporterApplicationinsightsPossibleDuplicates.Add(p.ctx, int64(p.doubtful))
 	}
 	p.enc.release()
-	p.encoders.Put(p.enc)
+	p.encoders.put(p.enc)
 	p.enc = nil
 	switch {
 	case len(p.again) == 0 && p.accepted == 0 && p.final != nil:

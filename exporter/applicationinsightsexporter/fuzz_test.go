@@ -180,7 +180,7 @@ func checkTraces(t *testing.T, td ptrace.Traces) {
 	t.Helper()
 	for _, consumed := range []bool{true, false} {
 		x := newTestExporter(t, map[string]any{"span_events": "all", "properties": map[string]any{"consumed": consumed}})
-		e := x.encoders.Get().(*encoder)
+		e := x.newEncoder()
 		for _, rs := range td.ResourceSpans().All() {
 			e.setResource(rs.Resource())
 			for _, ss := range rs.ScopeSpans().All() {
@@ -205,7 +205,7 @@ func FuzzLogs(f *testing.F) {
 		resource := pcommon.NewResource()
 		g.attributes(resource.Attributes(), 10, 0)
 		x := newTestExporter(t, nil)
-		e := x.encoders.Get().(*encoder)
+		e := x.newEncoder()
 		e.setResource(resource)
 		for range 1 + g.byte()%3 {
 			r := plog.NewLogRecord()
@@ -251,7 +251,7 @@ func FuzzMetrics(f *testing.F) {
 			g.attributes(p.Attributes(), 10, 0)
 		}
 		x := newTestExporter(t, nil)
-		e := x.encoders.Get().(*encoder)
+		e := x.newEncoder()
 		e.setResource(rm.Resource())
 		points(m, func(p point) {
 			if p.finite() {

@@ -366,7 +366,7 @@ func TestTimes(t *testing.T) {
 			s := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
 			s.SetStartTimestamp(tt.start)
 			s.SetEndTimestamp(tt.end)
-			e := x.encoders.Get().(*encoder)
+			e := x.newEncoder()
 			encodeTraces(e, td)
 			var got ingestion.Envelope
 			require.NoError(t, json.Unmarshal(e.buf, &got))

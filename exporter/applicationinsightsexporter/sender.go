@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +34,7 @@ type sender struct {
 	route     *route
 	tokens    tokenSource // nil without Entra ID
 	gzip      *gzipPool   // nil without compression
-	bodies    sync.Pool   // of *[]byte
+	bodies    freeList[[]byte]
 	now       func() time.Time
 	life      context.Context // ends when shutdown can wait no longer
 	answers   atomic.Int64
@@ -112,7 +111,7 @@ func (s *sender) post(ctx context.Context, body []byte) (answer, traffic, error)
 				s.route.forget(to)
 			}
 			if reuse {
-				s.bodies.Put(payload)
+				s.bodies.put(payload)
 			}
 			return a, t, nil
 		}
@@ -195,8 +194,7 @@ func withoutURL(err error) error {
 // encode compresses body into a buffer that may go back to the pool once the transport is done with it. Where
 // compression does not make it smaller it goes as it is, so that a request is never larger than its body.
 func (s *sender) encode(body []byte) (payload *[]byte, encoding string, err error) {
-	payload, _ = s.bodies.Get().(*[]byte)
-	if payload == nil {
+	if payload = s.bodies.get(); payload == nil {
 		payload = new([]byte)
 	}
 	if s.gzip != nil {
@@ -225,7 +223,7 @@ func (b *requestBody) Close() error {
 // gzipPool holds compressors, which are large.
 type gzipPool struct {
 	level int
-	pool  sync.Pool // of *gzipWriter
+	pool  freeList[gzipWriter]
 }
 
 type gzipWriter struct {
@@ -241,7 +239,7 @@ func (w *sliceWriter) Write(p []byte) (int, error) {
 }
 
 func (p *gzipPool) compress(dst, src []byte) ([]byte, error) {
-	w, _ := p.pool.Get().(*gzipWriter)
+	w := p.pool.get()
 	if w == nil {
 		w = &gzipWriter{}
 		var err error
@@ -257,6 +255,6 @@ func (p *gzipPool) compress(dst, src []byte) ([]byte, error) {
 	}
 	dst = w.out.b
 	w.out.b = nil
-	p.pool.Put(w)
+	p.pool.put(w)
 	return dst, err
 }
