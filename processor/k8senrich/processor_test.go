@@ -488,17 +488,26 @@ func TestNodeFilterWithoutNode(t *testing.T) {
 
 func TestNoCluster(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	r := started(t, m{"container_resources": m{"auth_type": "none", "node_from_env_var": "NO_NODE"}})
+	in := m{"k8s.pod.uid": "1", "service.name": "web"}
+	for range 3 {
+		assert.Equal(t, in, r.through(in))
+	}
+	assert.Equal(t, []string{"container_resources: no cluster here; telemetry passes without limits and requests"}, r.warnings())
+	assert.Empty(t, r.host.seen())
+}
+
+// A collector that is to sign in and cannot says so and ends: k8s_attributes, which
+// starts after this processor, does not come back from its start then.
+func TestNoCredentials(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("HOME", t.TempDir())
-	for _, auth := range []string{"none", "serviceAccount", "kubeConfig"} {
+	for _, auth := range []string{"serviceAccount", "kubeConfig"} {
 		t.Run(auth, func(t *testing.T) {
-			r := started(t, m{"container_resources": m{"auth_type": auth, "node_from_env_var": "NO_NODE"}})
-			in := m{"k8s.pod.uid": "1", "service.name": "web"}
-			for range 3 {
-				assert.Equal(t, in, r.through(in))
-			}
-			assert.Equal(t, []string{"container_resources: no cluster here; telemetry passes without limits and requests"}, r.warnings())
-			assert.Empty(t, r.host.seen())
+			r := newRig(t, m{"container_resources": m{"auth_type": auth}})
+			require.ErrorContains(t, r.traces.Start(t.Context(), r.host), `container_resources: auth_type: no cluster for "`+auth+`" here: `)
+			require.NoError(t, r.traces.Shutdown(t.Context()))
 		})
 	}
 }

@@ -47,7 +47,7 @@ var examples = map[string]string{
 	"OPENOBSERVE_USERNAME":                  openObserveUser,
 	"OPENOBSERVE_PASSWORD":                  openObservePassword,
 	"OTEL_EXPORTER_OTLP_ENDPOINT":           "https://otlp.example.com:4317",
-	"OTEL_EXPORTER_OTLP_HEADERS":            "{api-key: SECRET}",
+	"OTLP_HEADERS":                          "{api-key: SECRET}",
 }
 
 var documentedVariable = regexp.MustCompile(`(?m)^#   ([A-Z][A-Z0-9_]+) (?:[^\n]|\n#    )*?\((required|default: [^)]*)\)`)

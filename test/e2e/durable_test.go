@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -135,4 +136,31 @@ func startFlood(t *testing.T, c *collector.Collector, trace pcommon.TraceID) *fl
 func (f *flood) wait() int {
 	<-f.done
 	return int(f.acknowledged.Load())
+}
+
+// A span that is larger than a batch should be, between two of the usual size:
+// all of them arrive.
+func TestLargeSpanAmongOthers(t *testing.T) {
+	for _, backend := range []string{"jaeger", "jaeger-legacy", "otlp", "openobserve", "azure"} {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			b := newBackends(t)
+			start, arrived := b.durable(t, backend)
+			start()
+			c := collector.Start(t, mode("sidecar").config(t, backend, b.envOf(backend)))
+			trace := telemetry.NewTraceID()
+			td := telemetry.Numbered("shop", trace, 0, 3)
+			large := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(1)
+			large.Attributes().PutStr("prompt", strings.Repeat("x", 3_200_000))
+			client := telemetry.Dial(t, telemetry.Sender{Protocol: telemetry.GRPC}, c)
+			require.NoError(t, client.Traces(t.Context(), td))
+			harness.Await(t, "spans", func() error {
+				if got := arrived(trace); len(got) != 3 {
+					return fmt.Errorf("%d of 3 are there", len(got))
+				}
+				return nil
+			})
+			c.Stop(t)
+		})
+	}
 }

@@ -12,6 +12,7 @@ package podwatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -98,11 +99,16 @@ func New(set Settings) *Watcher {
 }
 
 // Start begins to watch in the background. It does not wait for the API
-// server. It is an error if the variable with the node's name is empty, since
-// each of a thousand agents would watch all pods then.
+// server. It is an error if credentials are asked for that are not there, and if the
+// variable with the node's name is empty, since each of a thousand agents would watch
+// all pods then.
 func (w *Watcher) Start() error {
 	c, err := newClient(w.set.Auth)
 	if errors.As(err, new(notConfigured)) {
+		if w.set.Auth != None {
+			return fmt.Errorf("container_resources: auth_type: no cluster for %q here: %w; "+
+				"serviceAccount is for pods with a token, kubeConfig for $KUBECONFIG, none for neither", string(w.set.Auth), err)
+		}
 		w.set.Logger.Warn("container_resources: no cluster here; telemetry passes without limits and requests", zap.Error(err))
 		return nil
 	}
