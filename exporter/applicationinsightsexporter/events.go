@@ -11,13 +11,23 @@ import (
 
 const exceptionEvent = "exception"
 
-// wants tells whether an event of this name becomes an item of its own.
-func (m *mapping) wants(eventName string) bool {
+// isException tells whether an event is an exception. An event that comes from Python's Jaeger exporter has its name in
+// an attribute called message, and none of its own.
+func isException(ev ptrace.SpanEvent) bool {
+	if ev.Name() != "" {
+		return ev.Name() == exceptionEvent
+	}
+	_, ok := ev.Attributes().Get("exception.type")
+	return ok
+}
+
+// wants tells whether an event becomes an item of its own.
+func (m *mapping) wants(ev ptrace.SpanEvent) bool {
 	switch m.spanEvents {
 	case SpanEventsAll:
 		return true
 	case SpanEventsExceptions:
-		return eventName == exceptionEvent
+		return isException(ev)
 	default:
 		return false
 	}
@@ -36,7 +46,7 @@ func (e *encoder) spanEvent(s ptrace.Span, ev ptrace.SpanEvent) {
 	if ts == 0 {
 		ts = pcommon.NewTimestampFromTime(e.now())
 	}
-	exception := ev.Name() == exceptionEvent
+	exception := isException(ev)
 	name := "Message"
 	if exception {
 		name = "Exception"

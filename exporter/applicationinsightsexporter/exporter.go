@@ -238,7 +238,7 @@ func (x *appInsights) pushTraces(ctx context.Context, td ptrace.Traces) error {
 					continue
 				}
 				for i, ev := range s.Events().All() {
-					if e.wants(ev.Name()) {
+					if e.wants(ev) {
 						p.add(ref{record, i}, func() { e.spanEvent(s, ev) })
 					}
 				}
