@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -263,5 +265,46 @@ func TestE2EAllPodsAreReplaced(t *testing.T) {
 	for i := range pods {
 		assert.Equal(t, limit(1, i), r.cpuLimit(now[i]))
 		assert.Equal(t, limit(1, i), r.through(m{"k8s.namespace.name": "shop", "k8s.pod.name": now[i].Name})["k8s.container.cpu.limit"])
+	}
+}
+
+// Each verb of the role is needed: list where the API server does not stream
+// lists, watch everywhere. (That the rule for nodes is needed shows only with
+// k8s_attributes, see test/e2e.)
+func TestE2ERoleGrantsWhatIsNeeded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		without string // this verb
+		flag    string
+		works   bool
+	}{
+		"as it is":                          {"", "WatchList=true", true},
+		"as it is, no streamed lists":       {"", "WatchList=false", true},
+		"without watch":                     {"watch", "WatchList=true", false},
+		"without list, no streamed lists":   {"list", "WatchList=false", false},
+		"without list, but streamed lists ": {"list", "WatchList=true", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := kubetest.Start(t, "--feature-gates="+tc.flag)
+			c.Namespace(t, namespace)
+			c.Namespace(t, "shop")
+			c.Apply(t, filepath.Join(harness.Root(t), "deploy", "kustomize", "base", "rbac-gateway.yaml"), func(object any) bool {
+				if role, ok := object.(*rbacv1.ClusterRole); ok {
+					for i := range role.Rules {
+						role.Rules[i].Verbs = slices.DeleteFunc(role.Rules[i].Verbs, func(verb string) bool { return verb == tc.without })
+					}
+				}
+				return true
+			})
+			connect(t, c, c.Address)
+			c.Pod(t, shopPod("web", container("web", "1", "")), "", nil)
+			r := started(t, fromKubeConfig)
+			if tc.works {
+				r.awaitPods(1)
+				assert.Empty(t, r.warnings())
+				return
+			}
+			r.await("the refusal", func() bool { return len(r.warnings()) > 0 })
+			assert.Contains(t, r.warnings()[0], "list and watch on pods must be granted")
+		})
 	}
 }

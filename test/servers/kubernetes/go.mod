@@ -1,3 +1,6 @@
+// The API server that tests start, and its etcd: see test/kubetest. The staging
+// modules of Kubernetes are replaced by their published versions, since the
+// replacements that k8s.io/kubernetes itself names count only inside of it.
 module github.com/otelcol-custom/otelcol-custom/test/servers/kubernetes
 
 go 1.26.0

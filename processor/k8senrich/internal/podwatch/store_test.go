@@ -3,6 +3,7 @@
 package podwatch
 
 import (
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -229,5 +230,21 @@ func TestUID(t *testing.T) {
 	} {
 		assert.NotContains(t, seen, newUID(other), "%q is taken for %q", other, seen[newUID(other)])
 		seen[newUID(other)] = other
+	}
+}
+
+// A look at a pod costs the same however many there are.
+func TestStoreLookUpDoesNotAllocate(t *testing.T) {
+	for _, pods := range []int{1, 1000} {
+		s := newTestStore(t)
+		for i := range pods {
+			s.add(fmt.Sprintf("8d9a2f6e-2f0b-4d0c-9f3e-%012d", i), "web-"+strconv.Itoa(i), "1")
+		}
+		allocations := testing.AllocsPerRun(100, func() {
+			if s.ByUID("8d9a2f6e-2f0b-4d0c-9f3e-000000000000") == nil || s.ByName("shop", "web-0") == nil || s.ByUID("unknown") != nil {
+				t.Error("found the wrong pods")
+			}
+		})
+		assert.Zero(t, allocations, "with %d pods", pods)
 	}
 }
