@@ -205,7 +205,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case stream && f.old:
 		status(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid)
 		return
-	case kind == "watch" && f.expired:
+	case kind != "list" && query.Get("resourceVersion") != "" && f.expired:
 		f.expired = false
 		status(http.StatusGone, metav1.StatusReasonExpired)
 		return

@@ -411,6 +411,17 @@ func TestAliases(t *testing.T) {
 	assert.Len(t, r.through(many), 6*maxJoined, "more keys than are remembered")
 }
 
+// Clients may send any key, and not all are kept for ever.
+func TestJoinerIsBounded(t *testing.T) {
+	j := newJoiner("labels.")
+	for i := range 2 * maxJoined {
+		key := strconv.Itoa(i)
+		require.Equal(t, "labels."+key, j.join(key))
+		require.Equal(t, "labels."+key, j.join(key))
+	}
+	assert.Len(t, *j.known.Load(), maxJoined)
+}
+
 func TestAliasesOfAnyTypeAndByMap(t *testing.T) {
 	r := started(t, m{"aliases": m{"a": "b", "b": "c", "list": "other", "tag.*": "t.*", "same": "name", "last": "name"}})
 	assert.Equal(t, m{
