@@ -292,25 +292,35 @@ func (w *Watcher) watching() {
 }
 
 // backoff gives growing waits with jitter, which start anew after a while of
-// quiet. It belongs to one goroutine, the reflector's.
+// quiet. The reflector lists in a goroutine of its own and does not wait for it
+// when it ends, so there may be two that wait.
 type backoff struct {
+	mu   sync.Mutex
 	next time.Duration
-	last time.Time
+	last time.Time // when the last wait ended
 }
 
 // sleep returns false if ctx ended.
 func (b *backoff) sleep(ctx context.Context) bool {
-	if time.Since(b.last) > quiet {
-		b.next = firstWait
-	}
-	timer := time.NewTimer(b.next/2 + rand.N(b.next/2)) //nolint:gosec // jitter is no secret
+	timer := time.NewTimer(b.wait())
 	defer timer.Stop()
-	b.next = min(2*b.next, maxWait)
 	select {
 	case <-timer.C:
-		b.last = time.Now()
 		return true
 	case <-ctx.Done():
 		return false
 	}
+}
+
+func (b *backoff) wait() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	if now.Sub(b.last) > quiet {
+		b.next = firstWait
+	}
+	wait := b.next/2 + rand.N(b.next/2) //nolint:gosec // jitter is no secret
+	b.next = min(2*b.next, maxWait)
+	b.last = now.Add(wait)
+	return wait
 }

@@ -3,8 +3,10 @@
 package podwatch
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"go.uber.org/goleak"
@@ -14,6 +16,22 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
+
+// The waits double from half a second to ten, each shortened by up to a half,
+// and start anew after a minute without any.
+func TestBackoff(t *testing.T) {
+	var b backoff
+	for _, most := range []time.Duration{500, 1000, 2000, 4000, 8000, 10_000, 10_000} {
+		wait := b.wait()
+		assert.LessOrEqual(t, wait, most*time.Millisecond)
+		assert.GreaterOrEqual(t, wait, most*time.Millisecond/2)
+	}
+	b.last = time.Now().Add(-quiet - time.Second)
+	assert.LessOrEqual(t, b.wait(), firstWait)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.False(t, b.sleep(ctx))
+}
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
