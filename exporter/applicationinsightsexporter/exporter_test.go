@@ -5,6 +5,7 @@ package applicationinsightsexporter
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -490,6 +491,23 @@ func TestRequestLimits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A body that compression does not make smaller goes as it is, so that max_request_bytes holds after it too.
+func TestBodyThatDoesNotCompress(t *testing.T) {
+	s := &sender{gzip: &gzipPool{level: 1, pool: newFreeList[gzipWriter]()}, bodies: newFreeList[[]byte]()}
+	noise := make([]byte, 70_000)
+	_, _ = rand.Read(noise) // never fails
+	payload, encoding, err := s.encode(noise)
+	require.NoError(t, err)
+	assert.Empty(t, encoding)
+	assert.Equal(t, noise, *payload)
+
+	plain := bytes.Repeat([]byte("a"), 70_000)
+	payload, encoding, err = s.encode(plain)
+	require.NoError(t, err)
+	assert.Less(t, len(*payload), len(plain))
+	assert.Equal(t, plain, unzip(t, encoding, *payload))
 }
 
 // An item over 64 KB is cut where it may be cut, and else refused; the others arrive.

@@ -75,6 +75,14 @@ func TestJudge(t *testing.T) {
 			},
 		},
 		{
+			name: "more received than sent", n: 2,
+			answer: answer{status: 200, body: []byte(`{"itemsReceived":3,"itemsAccepted":2,"errors":[]}`)},
+			want: verdict{
+				outcome: outcomeUnreadable, all: fateAgain, doubtful: true,
+				message: "the answer does not add up: 2 sent, 3 received, 2 accepted, 0 listed",
+			},
+		},
+		{
 			name: "fewer accepted than received and none listed", n: 2,
 			answer: answer{status: 206, body: []byte(`{"itemsReceived":2,"itemsAccepted":1,"errors":[]}`)},
 			want: verdict{
