@@ -1,6 +1,7 @@
-// The API server that tests start, its etcd, and kubectl: see test/kubetest. The staging
-// modules of Kubernetes are replaced by their published versions, since the
-// replacements that k8s.io/kubernetes itself names count only inside of it.
+// The API server that tests start, its etcd, and kubectl: see test/kubetest; and
+// what else makes a cluster of one node: see test/cluster. The staging modules
+// of Kubernetes are replaced by their published versions, since the replacements
+// that k8s.io/kubernetes itself names count only inside of it.
 module github.com/otelcol-custom/otelcol-custom/test/servers/kubernetes
 
 go 1.26.0
