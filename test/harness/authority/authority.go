@@ -53,23 +53,25 @@ func New(tb testing.TB) *Authority {
 	return &Authority{File: file, cert: cert, key: key}
 }
 
-// Issue makes a certificate for servers and clients of this name, or address,
+// Issue makes a certificate for servers and clients of these names, or addresses,
 // and returns the files of certificate and key.
-func (a *Authority) Issue(tb testing.TB, name string) (certFile, keyFile string) {
+func (a *Authority) Issue(tb testing.TB, names ...string) (certFile, keyFile string) {
 	tb.Helper()
 	key := newKey(tb)
 	template := &x509.Certificate{
 		SerialNumber: serial(tb),
-		Subject:      pkix.Name{CommonName: name},
+		Subject:      pkix.Name{CommonName: names[0]},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(time.Hour),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	if ip := net.ParseIP(name); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{name}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,8 +20,10 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	grpcgzip "google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/metadata"
 )
 
 // Sender is a way to send OTLP.
@@ -69,31 +72,83 @@ type Target interface {
 // acknowledged. It may be used by several goroutines.
 type Client struct {
 	sender Sender
+	header map[string]string
 	conn   *grpc.ClientConn
 	http   *http.Client
 	url    string
 }
 
+// Access is what a client has to be let in.
+type Access struct {
+	// TLS is nil for plain text.
+	TLS *tls.Config
+	// Header goes with each request, as metadata by gRPC.
+	Header map[string]string
+}
+
+// Scheme returns what a URL begins with.
+func (a Access) Scheme() string {
+	if a.TLS == nil {
+		return "http://"
+	}
+	return "https://"
+}
+
+// HTTPClient returns a client that keeps its connections until the test ends.
+// It does not set the header.
+func (a Access) HTTPClient(tb testing.TB) *http.Client {
+	tb.Helper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: a.TLS}}
+	tb.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+// Conn returns a connection that is kept until the test ends.
+func (a Access) Conn(tb testing.TB, address string, options ...grpc.DialOption) *grpc.ClientConn {
+	tb.Helper()
+	creds := insecure.NewCredentials()
+	if a.TLS != nil {
+		creds = credentials.NewTLS(a.TLS)
+	}
+	conn, err := grpc.NewClient("passthrough:"+address, append(options, grpc.WithTransportCredentials(creds))...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// Context returns a context of gRPC calls that carry the header.
+func (a Access) Context(ctx context.Context) context.Context {
+	return metadata.NewOutgoingContext(ctx, metadata.New(a.Header))
+}
+
 // Dial makes a client, which keeps its connection until the test ends.
 func Dial(tb testing.TB, s Sender, to Target) *Client {
 	tb.Helper()
-	c := &Client{sender: s}
+	return DialWith(tb, s, to, Access{})
+}
+
+// DialWith is [Dial] for a target that does not let everybody in.
+func DialWith(tb testing.TB, s Sender, to Target, access Access) *Client {
+	tb.Helper()
+	c := &Client{sender: s, header: access.Header}
 	if s.Protocol != GRPC {
-		c.http = &http.Client{Transport: &http.Transport{}}
-		c.url = "http://" + to.HTTP(tb)
-		tb.Cleanup(c.http.CloseIdleConnections)
+		c.http = access.HTTPClient(tb)
+		c.url = access.Scheme() + to.HTTP(tb)
 		return c
 	}
-	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	var options []grpc.DialOption
 	if s.Gzip {
 		options = append(options, grpc.WithDefaultCallOptions(grpc.UseCompressor(grpcgzip.Name)))
 	}
-	var err error
-	if c.conn, err = grpc.NewClient("passthrough:"+to.GRPC(tb), options...); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = c.conn.Close() })
+	c.conn = access.Conn(tb, to.GRPC(tb), options...)
 	return c
+}
+
+// outgoing adds the header to the context of a call.
+func (c *Client) outgoing(ctx context.Context) context.Context {
+	return Access{Header: c.header}.Context(ctx)
 }
 
 // Traces sends spans.
@@ -102,7 +157,7 @@ func (c *Client) Traces(ctx context.Context, td ptrace.Traces) error {
 	response := ptraceotlp.NewExportResponse()
 	if c.conn != nil {
 		var err error
-		if response, err = ptraceotlp.NewGRPCClient(c.conn).Export(ctx, request); err != nil {
+		if response, err = ptraceotlp.NewGRPCClient(c.conn).Export(c.outgoing(ctx), request); err != nil {
 			return err
 		}
 	} else if err := c.post(ctx, "/v1/traces", request, response); err != nil {
@@ -117,7 +172,7 @@ func (c *Client) Metrics(ctx context.Context, md pmetric.Metrics) error {
 	response := pmetricotlp.NewExportResponse()
 	if c.conn != nil {
 		var err error
-		if response, err = pmetricotlp.NewGRPCClient(c.conn).Export(ctx, request); err != nil {
+		if response, err = pmetricotlp.NewGRPCClient(c.conn).Export(c.outgoing(ctx), request); err != nil {
 			return err
 		}
 	} else if err := c.post(ctx, "/v1/metrics", request, response); err != nil {
@@ -132,7 +187,7 @@ func (c *Client) Logs(ctx context.Context, ld plog.Logs) error {
 	response := plogotlp.NewExportResponse()
 	if c.conn != nil {
 		var err error
-		if response, err = plogotlp.NewGRPCClient(c.conn).Export(ctx, request); err != nil {
+		if response, err = plogotlp.NewGRPCClient(c.conn).Export(c.outgoing(ctx), request); err != nil {
 			return err
 		}
 	} else if err := c.post(ctx, "/v1/logs", request, response); err != nil {
@@ -194,6 +249,9 @@ func (c *Client) post(ctx context.Context, path string, request message, respons
 		return err
 	}
 	header := http.Header{"Content-Type": {contentType}}
+	for name, value := range c.header {
+		header.Set(name, value)
+	}
 	if c.sender.Gzip {
 		header.Set("Content-Encoding", "gzip")
 		body = Gzip(body)
