@@ -37,7 +37,7 @@ func cluster(t *testing.T) *kubetest.Cluster {
 	c := kubetest.Start(t)
 	c.Namespace(t, namespace)
 	c.Namespace(t, "shop")
-	c.Apply(t, filepath.Join(harness.Root(t), "deploy", "kustomize", "base", "rbac-gateway.yaml"))
+	c.Apply(t, filepath.Join(harness.Root(t), "deploy", "kustomize", "gateway", "rbac.yaml"))
 	return c
 }
 
@@ -287,7 +287,7 @@ func TestE2ERoleGrantsWhatIsNeeded(t *testing.T) {
 			c := kubetest.Start(t, "--feature-gates="+tc.flag)
 			c.Namespace(t, namespace)
 			c.Namespace(t, "shop")
-			c.Apply(t, filepath.Join(harness.Root(t), "deploy", "kustomize", "base", "rbac-gateway.yaml"), func(object any) bool {
+			c.Apply(t, filepath.Join(harness.Root(t), "deploy", "kustomize", "gateway", "rbac.yaml"), func(object any) bool {
 				if role, ok := object.(*rbacv1.ClusterRole); ok {
 					for i := range role.Rules {
 						role.Rules[i].Verbs = slices.DeleteFunc(role.Rules[i].Verbs, func(verb string) bool { return verb == tc.without })

@@ -43,7 +43,7 @@ func BenchmarkMemory(b *testing.B) {
 	c := kubetest.Start(b)
 	c.Namespace(b, namespace)
 	c.Namespace(b, "shop")
-	c.Apply(b, filepath.Join(harness.Root(b), "deploy", "kustomize", "base", "rbac-gateway.yaml"))
+	c.Apply(b, filepath.Join(harness.Root(b), "deploy", "kustomize", "gateway", "rbac.yaml"))
 	token, _ := c.Token(b, namespace, account)
 	kubeconfig := c.Kubeconfig(b, c.Address, token)
 	manyPods(b, c)
