@@ -89,6 +89,10 @@ e2e: build ## Drive the built binary against real servers; the first run builds 
 e2e-sdks: build ## Run the example apps under the SDKs of Python, Node.js and Java against the binary
 	go test -tags sdks -count 1 -timeout 20m ./test/sdks/...
 
+.PHONY: oracle
+oracle: build ## Compare what arrives at Application Insights with Microsoft's exporters for Node.js and Python
+	go test -tags oracle -count 1 -timeout 20m ./test/oracle
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (default 30s)
 	for pkg in $$(go list ./internal/... ./receiver/... ./processor/... ./exporter/...); do \

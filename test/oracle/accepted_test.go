@@ -5,9 +5,13 @@
 package oracle
 
 import (
+	"os"
 	"slices"
 	"strings"
 )
+
+// ownHost is the reason for what differs from machine to machine.
+const ownHost = "own-host"
 
 // acceptance is a difference that we want. Its reason is in docs/applicationinsights-mapping.md under its id.
 type acceptance struct {
@@ -49,13 +53,18 @@ var mappedAttributes = []string{
 
 // accepted is tried from the top; the first that applies takes the difference.
 var accepted = []acceptance{
-	{id: "own-host", applies: func(d *difference) bool {
+	{id: ownHost, applies: func(d *difference) bool {
 		// Theirs runs in the application, and names the machine that it runs on.
-		return d.is("tags.ai.cloud.roleInstance") && d.ours != d.theirs ||
-			d.exporter == "python" && d.is("tags.ai.device.id", "tags.ai.device.locale", "tags.ai.device.type")
+		host, err := os.Hostname()
+		return err == nil && d.theirs == host && d.is("tags.ai.cloud.roleInstance", "tags.ai.device.id") ||
+			d.exporter == "python" && d.ours == "" && d.is("tags.ai.device.locale", "tags.ai.device.type")
+	}},
+	{id: "instance", applies: func(d *difference) bool {
+		return d.is("tags.ai.cloud.roleInstance") && d.theirs == d.span.Resource["k8s.pod.name"]
 	}},
 	{id: "role", applies: func(d *difference) bool {
-		return d.is("tags.ai.cloud.role") && (d.span.Resource["ai.cloud.role"] != nil || strings.Contains(d.ours, "unknown_service"))
+		return d.is("tags.ai.cloud.role", "tags.ai.cloud.roleInstance") &&
+			(d.span.Resource["ai.cloud.role"] != nil || strings.Contains(d.ours, "unknown_service"))
 	}},
 	{id: "device", applies: func(d *difference) bool {
 		return strings.HasPrefix(d.field, "tags.ai.device.") && d.ours != ""
