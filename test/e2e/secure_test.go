@@ -306,8 +306,8 @@ func TestRenewal(t *testing.T) {
 	let(t, c, allDoors, telemetry.Access{TLS: oldClient})
 
 	files := serverFiles(t, renewed, renewed)
-	half := maps.Clone(files)
-	half["tls.key"] = serverFiles(t, old, old)["tls.key"]
+	half := serverFiles(t, old, old)
+	half["tls.crt"] = files["tls.crt"]
 	volume.put(t, half)
 	for door, knock := range allDoors {
 		harness.AwaitFor(t, limit, door+" refuses", func() error {
@@ -401,13 +401,13 @@ func credentialsTests() []credentialsTest {
 func TestCredentials(t *testing.T) {
 	ours := authority.New(t)
 	for _, test := range credentialsTests() {
-		for m, doors := range map[mode]map[string]knock{"gateway": allDoors, "sidecar": otlpDoors} {
+		for m, doors := range map[mode]map[string]knock{"agent": allDoors, "gateway": allDoors, "sidecar": otlpDoors} {
 			t.Run(test.overlay+" "+string(m), func(t *testing.T) {
 				t.Parallel()
 				backend := otlpserver.Start(t, otlpserver.Config{})
 				env := test.env(t)
 				overlays, access := []string{test.overlay}, telemetry.Access{}
-				if m == "gateway" { // as the overlays advise; in a pod nobody listens
+				if m == "gateway" { // as the overlays advise
 					env["OTELCOL_TLS_DIRECTORY"] = newSecret(t, serverFiles(t, ours, ours)).dir
 					overlays, access = []string{"tls", test.overlay}, telemetry.Access{TLS: trust(t, ours)}
 				}
