@@ -97,6 +97,15 @@ var schema = map[string][]field{
 		{"properties", texts, 0, false},
 		{"measurements", numbers, 0, false},
 	},
+	"PageViewData": {
+		{"name", text, 1024, true},
+		{"id", text, 512, false},
+		{"url", text, 2048, false},
+		{"referrerUri", text, 2048, false},
+		{"duration", duration, 0, false},
+		{"properties", texts, 0, false},
+		{"measurements", numbers, 0, false},
+	},
 	"AvailabilityData": {
 		{"id", text, 512, true},
 		{"name", text, 1024, true},

@@ -29,6 +29,7 @@ var valid = map[string]string{
 	"MessageData":          `{"message":"hello"}`,
 	"MetricData":           `{"metrics":[{"name":"m","value":1.5}]}`,
 	"EventData":            `{"name":"clicked"}`,
+	"PageViewData":         `{"name":"home","url":"https://shop/"}`,
 	"AvailabilityData":     `{"id":"1","name":"probe","duration":"00:00:00.1234567","success":true}`,
 }
 
