@@ -32,6 +32,10 @@ demo: ## Send one trace to the collector that `make run` started in another term
 		--telemetry-attributes 'order_id="1234"' 2>&1) || { echo "$$out"; exit 1; }
 	@echo 'Sent: a trace of two spans from the service "checkout". It is on the console of "make run".'
 
+.PHONY: image
+image: ## Build dist/*.image.tar for linux/amd64 and arm64 (needs podman, buildah or docker); tools/image.sh has its variables
+	tools/image.sh
+
 ##@ Change
 
 .PHONY: generate
@@ -73,6 +77,7 @@ $(LINTERS)/yamllint: tools/requirements.txt
 .PHONY: test
 test: ## Run the unit tests
 	go test ./...
+	cd tools && go test ./...
 
 .PHONY: race
 race: ## Run the unit tests of our components with the race detector (needs a C compiler)

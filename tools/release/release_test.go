@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const epoch = 1700000000 // 2023-11-14T22:13:20Z
+
+// release runs the program and returns what it prints.
+func release(t *testing.T, in string, args ...string) (string, error) {
+	t.Helper()
+	t.Setenv("SOURCE_DATE_EPOCH", fmt.Sprint(epoch))
+	var out bytes.Buffer
+	err := run(args, strings.NewReader(in), &out)
+	return out.String(), err
+}
+
+func writeFile(t *testing.T, mode fs.FileMode, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "source")
+	require.NoError(t, os.WriteFile(file, []byte(content), mode))
+	return file
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return raw
+}
+
+func TestPackTar(t *testing.T) {
+	program, text := writeFile(t, 0o600, "program"), writeFile(t, 0o777, "text")
+	file := filepath.Join(t.TempDir(), "a.tar")
+	_, err := release(t, "0700 10001 var/state\n0555 0 bin/program "+program+"\n\n0444 0 text "+text+"\n", "pack", file)
+	require.NoError(t, err)
+
+	type found struct {
+		name    string
+		kind    byte
+		mode    int64
+		owner   int
+		content string
+	}
+	var got []found
+	for r := tar.NewReader(bytes.NewReader(read(t, file))); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		content, err := io.ReadAll(r)
+		require.NoError(t, err)
+		assert.Equal(t, int64(epoch), h.ModTime.Unix())
+		assert.Equal(t, h.Uid, h.Gid)
+		assert.Empty(t, h.Uname+h.Gname)
+		got = append(got, found{h.Name, h.Typeflag, h.Mode, h.Uid, string(content)})
+	}
+	assert.Equal(t, []found{
+		{"bin/", tar.TypeDir, 0o755, 0, ""},
+		{"bin/program", tar.TypeReg, 0o555, 0, "program"},
+		{"text", tar.TypeReg, 0o444, 0, "text"},
+		{"var/", tar.TypeDir, 0o755, 0, ""},
+		{"var/state/", tar.TypeDir, 0o700, 10001, ""},
+	}, got)
+}
+
+func TestPackZip(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.zip")
+	_, err := release(t, "0755 0 top/program.exe "+writeFile(t, 0o600, "program")+"\n", "pack", file)
+	require.NoError(t, err)
+	z, err := zip.OpenReader(file)
+	require.NoError(t, err)
+	defer func() { _ = z.Close() }()
+	require.Len(t, z.File, 2)
+	assert.Equal(t, "top/", z.File[0].Name)
+	assert.Equal(t, fs.ModeDir|0o755, z.File[0].Mode())
+	assert.Equal(t, "top/program.exe", z.File[1].Name)
+	assert.Equal(t, fs.FileMode(0o755), z.File[1].Mode())
+	assert.Equal(t, int64(epoch), z.File[1].Modified.Unix())
+	content, err := z.Open("top/program.exe")
+	require.NoError(t, err)
+	raw, err := io.ReadAll(content)
+	require.NoError(t, err)
+	assert.Equal(t, "program", string(raw))
+}
+
+// Another order of lines, other times and modes of the sources: the same bytes.
+func TestPackIsReproducible(t *testing.T) {
+	for _, format := range []string{".tar", ".tar.gz", ".zip"} {
+		pack := func(mode fs.FileMode, age time.Duration, lines ...string) []byte {
+			a, b := writeFile(t, mode, "a"), writeFile(t, mode, "b")
+			for _, source := range []string{a, b} {
+				require.NoError(t, os.Chtimes(source, time.Time{}, time.Now().Add(-age)))
+			}
+			file := filepath.Join(t.TempDir(), "archive"+format)
+			_, err := release(t, strings.NewReplacer("A", a, "B", b).Replace(strings.Join(lines, "\n")), "pack", file)
+			require.NoError(t, err)
+			return read(t, file)
+		}
+		first := pack(0o600, time.Hour, "0444 0 x/a A", "0444 0 y/b B")
+		second := pack(0o640, 48*time.Hour, "0444 0 y/b B", "0444 0 x/a A")
+		assert.Equal(t, first, second, format)
+		assert.NotEqual(t, first, pack(0o600, time.Hour, "0444 0 x/a B", "0444 0 y/b A"), format)
+	}
+}
+
+func TestPackRefuses(t *testing.T) {
+	source := writeFile(t, 0o600, "")
+	for list, want := range map[string]string{
+		"0444 0":                            "want MODE OWNER NAME [SOURCE]",
+		"4755 0 setuid " + source:           `mode "4755"`,
+		"0888 0 a " + source:                `mode "0888"`,
+		"0444 root a " + source:             "owner",
+		"0444 0 /a " + source:               "not a relative path",
+		"0444 0 ../a " + source:             "not a relative path",
+		"0444 0 a " + t.TempDir():           "not a regular file",
+		"0444 0 a " + source + ".absent":    "no such file",
+		"0444 0 a " + source + "\n0755 0 a": "listed twice",
+	} {
+		file := filepath.Join(t.TempDir(), "a.tar")
+		_, err := release(t, list, "pack", file)
+		assert.ErrorContains(t, err, want, list)
+		assert.NoFileExists(t, file)
+	}
+	_, err := release(t, "", "pack", filepath.Join(t.TempDir(), "a.rar"))
+	assert.ErrorContains(t, err, ".tar, .tar.gz or .zip")
+}
+
+func TestCertificates(t *testing.T) {
+	out, err := release(t, "", "certificates")
+	require.NoError(t, err)
+	subjects := map[string]bool{}
+	for rest := []byte(out); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		require.NoError(t, err)
+		assert.True(t, certificate.IsCA, certificate.Subject)
+		assert.Less(t, time.Now(), certificate.NotAfter, "%s has expired: raise the version of the bundle", certificate.Subject)
+		subjects[certificate.Subject.CommonName] = true
+	}
+	assert.Greater(t, len(subjects), 100)
+	assert.Contains(t, subjects, "DigiCert Global Root G2", "Application Insights ingestion is below it")
+	assert.Contains(t, subjects, "ISRG Root X1")
+}
+
+// The test binary is a binary too, and `go version -m` reads the same list.
+func TestSBOM(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	out, err := release(t, "", "sbom", "-certificates", "-name", "product", "-version", "1.2.3", self)
+	require.NoError(t, err)
+	var bom cdx.BOM
+	require.NoError(t, cdx.NewBOMDecoder(strings.NewReader(out), cdx.BOMFileFormatJSON).Decode(&bom))
+	assert.Equal(t, "2023-11-14T22:13:20Z", bom.Metadata.Timestamp)
+	assert.Equal(t, "product", bom.Metadata.Component.Name)
+	assert.Equal(t, "1.2.3", bom.Metadata.Component.Version)
+
+	got := map[string]string{}
+	for _, c := range *bom.Components {
+		got[c.Name] = c.Version
+		if c.PackageURL != "" {
+			assert.Equal(t, "pkg:golang/"+c.Name+"@"+strings.ReplaceAll(c.Version, "+", "%2B"), c.PackageURL)
+		}
+	}
+	want := map[string]string{}
+	listing, err := exec.CommandContext(t.Context(), "go", "version", "-m", self).Output()
+	require.NoError(t, err)
+	for line := range strings.Lines(string(listing)) {
+		if fields := strings.Fields(line); fields[0] == "dep" {
+			want[fields[1]] = fields[2]
+		} else if fields[0] == "path" {
+			want[filepath.Base(fields[1])] = got[filepath.Base(fields[1])] // its version is the checkout's
+		} else if fields[0] == self+":" {
+			want["std"] = strings.TrimPrefix(fields[1], "go")
+		}
+	}
+	require.Contains(t, want, "github.com/CycloneDX/cyclonedx-go")
+	require.Contains(t, want, certificatesModule)
+	assert.Equal(t, want, got)
+
+	sum := sha256.Sum256(read(t, self))
+	for _, c := range *bom.Components {
+		if c.Hashes != nil {
+			assert.Equal(t, []cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: hex.EncodeToString(sum[:])}}, *c.Hashes)
+			return
+		}
+	}
+	t.Error("no component has a hash")
+}
+
+// saved is an archive as Podman 4.3 saves it, which differs from one build to the next.
+func savedArchive(t *testing.T, container string, zip bool) string {
+	t.Helper()
+	layer := []byte("a layer")
+	sum := sha256.Sum256(layer)
+	if zip {
+		var z bytes.Buffer
+		w := gzip.NewWriter(&z)
+		_, err := w.Write(layer)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		layer = z.Bytes()
+	}
+	file := filepath.Join(t.TempDir(), "saved.tar")
+	out, err := os.Create(file)
+	require.NoError(t, err)
+	w := tar.NewWriter(out)
+	for name, content := range map[string]string{
+		"layer.tar":     string(layer),
+		"manifest.json": `[{"Config":"c.json","RepoTags":["localhost/x:1"],"Layers":["layer.tar"]}]`,
+		"c.json": `{"created":"2023-11-14T22:13:20Z","container":"` + container + `","architecture":"arm64","os":"linux",
+"container_config":{"Hostname":"` + container + `"},"parent":"sha256:` + container + `",
+"config":{"Hostname":"` + container + `","User":"10001:10001","ExposedPorts":{"4317/tcp":{}},"Env":["PATH=/"],
+"Cmd":["--config"],"Entrypoint":["/otelcol-custom"],"Healthcheck":{"Test":["CMD","/podhelper"],"Interval":10000000000},
+"Labels":{"io.buildah.version":"1.28.2","org.opencontainers.image.title":"x"},"Volumes":{}},
+"rootfs":{"type":"layers","diff_ids":["sha256:` + hex.EncodeToString(sum[:]) + `"]},
+"history":[{"created":"2023-11-14T22:13:20Z","created_by":"ADD","comment":"FROM ` + container + `"}]}`,
+	} {
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o444, Size: int64(len(content))}))
+		_, err := w.Write([]byte(content))
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	require.NoError(t, out.Close())
+	return file
+}
+
+func TestImage(t *testing.T) {
+	first, second := filepath.Join(t.TempDir(), "1.tar"), filepath.Join(t.TempDir(), "2.tar")
+	printed, err := release(t, "", "image", "shop/collector:1.2", savedArchive(t, "aaaa", false), first)
+	require.NoError(t, err)
+	again, err := release(t, "", "image", "shop/collector:1.2", savedArchive(t, "bbbb", true), second)
+	require.NoError(t, err)
+	assert.Equal(t, printed, again)
+	assert.Equal(t, read(t, first), read(t, second))
+
+	contents, err := readTar(first)
+	require.NoError(t, err)
+	get := func(name string, into any) {
+		raw := contents[name]
+		if hash, blob := strings.CutPrefix(name, "blobs/sha256/"); blob {
+			sum := sha256.Sum256(raw)
+			assert.Equal(t, hash, hex.EncodeToString(sum[:]))
+		}
+		require.NoError(t, json.Unmarshal(raw, into), name)
+	}
+	var top index
+	get("index.json", &top)
+	require.Len(t, top.Manifests, 1)
+	assert.Equal(t, strings.TrimSpace(printed), top.Manifests[0].Digest)
+	assert.Equal(t, &platform{"arm64", "linux"}, top.Manifests[0].Platform)
+	assert.Equal(t, map[string]string{
+		"io.containerd.image.name":          "docker.io/shop/collector:1.2",
+		"org.opencontainers.image.ref.name": "1.2",
+	}, top.Manifests[0].Annotations)
+	var m manifest
+	get(top.Manifests[0].blob(), &m)
+	require.Len(t, m.Layers, 1)
+	var config map[string]any
+	get(m.Config.blob(), &config)
+	assert.Equal(t, map[string]any{
+		"User": "10001:10001", "ExposedPorts": map[string]any{"4317/tcp": map[string]any{}}, "Env": []any{"PATH=/"},
+		"Cmd": []any{"--config"}, "Entrypoint": []any{"/otelcol-custom"},
+		"Healthcheck": map[string]any{"Test": []any{"CMD", "/podhelper"}, "Interval": 1e10},
+		"Labels":      map[string]any{"org.opencontainers.image.title": "x"},
+	}, config["config"])
+	assert.Equal(t, []any{map[string]any{"created": "2023-11-14T22:13:20Z", "created_by": "ADD"}}, config["history"])
+	assert.NotContains(t, string(contents[m.Config.blob()]), "aaaa")
+
+	// What docker load reads names the same blobs.
+	var compat []savedManifest
+	get("manifest.json", &compat)
+	assert.Equal(t, []savedManifest{{m.Config.blob(), []string{"shop/collector:1.2"}, []string{m.Layers[0].blob()}}}, compat)
+}
+
+func TestImageRefusesAnotherLayer(t *testing.T) {
+	file := savedArchive(t, "aaaa", false)
+	require.NoError(t, os.WriteFile(file, bytes.Replace(read(t, file), []byte("a layer"), []byte("b layer"), 1), 0o600))
+	out := filepath.Join(t.TempDir(), "x.tar")
+	_, err := release(t, "", "image", "x:1", file, out)
+	assert.ErrorContains(t, err, "is not the sha256:")
+	assert.NoFileExists(t, out)
+}
+
+func TestCanonical(t *testing.T) {
+	for name, want := range map[string]string{
+		"otelcol-custom":              "docker.io/library/otelcol-custom",
+		"shop/collector":              "docker.io/shop/collector",
+		"localhost/collector":         "localhost/collector",
+		"registry.example/a/b":        "registry.example/a/b",
+		"registry:5000/otelcol":       "registry:5000/otelcol",
+		"ghcr.io/shop/otelcol-custom": "ghcr.io/shop/otelcol-custom",
+	} {
+		assert.Equal(t, want, canonical(name))
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	for want, args := range map[string][]string{
+		"want a command":          {},
+		`"pak" is not one of`:     {"pak"},
+		"want one file":           {"pack"},
+		"want -name, -version":    {"sbom", "-name", "x"},
+		"want IMAGE:VERSION, the": {"image", "x:1"},
+	} {
+		_, err := release(t, "", args...)
+		assert.ErrorContains(t, err, want)
+	}
+	t.Setenv("SOURCE_DATE_EPOCH", "")
+	assert.ErrorContains(t, run([]string{"pack", "x.tar"}, nil, nil), "SOURCE_DATE_EPOCH")
+}
