@@ -61,8 +61,12 @@ func (s Server) hash(tb testing.TB, folder string) string {
 	tb.Helper()
 	h := sha256.New()
 	_, _ = fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, s.Package) // a hash takes everything
-	for _, name := range []string{"go.mod", "go.sum"} {
-		raw, err := os.ReadFile(filepath.Join(folder, name))
+	code, err := filepath.Glob(filepath.Join(folder, "*.go")) // a command of the module itself
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, name := range append([]string{filepath.Join(folder, "go.mod"), filepath.Join(folder, "go.sum")}, code...) {
+		raw, err := os.ReadFile(name)
 		if err != nil {
 			tb.Fatal(err)
 		}
