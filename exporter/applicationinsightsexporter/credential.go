@@ -24,6 +24,8 @@ const rebuildInterval = 30 * time.Second
 type tokens struct {
 	build func() (azcore.TokenCredential, error)
 	scope string
+	// processWide: the tokens are kept for the process and outlive the credential, as a managed identity's are.
+	processWide bool
 
 	mu         sync.Mutex
 	credential azcore.TokenCredential
@@ -38,8 +40,9 @@ func newTokens(ctx context.Context, cfg *CredentialConfig, audience string, clie
 		return nil, err
 	}
 	t := &tokens{
-		build: func() (azcore.TokenCredential, error) { return newCredential(cfg, transport) },
-		scope: audience + "/.default",
+		build:       func() (azcore.TokenCredential, error) { return newCredential(cfg, transport) },
+		scope:       audience + "/.default",
+		processWide: cfg.Kind == CredentialManagedIdentity,
 	}
 	if t.credential, err = t.build(); err != nil {
 		return nil, fmt.Errorf("credential: %w", err)
@@ -99,30 +102,36 @@ func newCredential(cfg *CredentialConfig, transport policy.Transporter) (azcore.
 }
 
 func (t *tokens) token(ctx context.Context) (string, error) {
-	credential, err := t.current()
+	credential, anew, err := t.current()
 	if err != nil {
 		return "", err
 	}
-	token, err := credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{t.scope}})
+	options := policy.TokenRequestOptions{Scopes: []string{t.scope}}
+	if anew && t.processWide {
+		// Any claims make it pass over the tokens that it keeps; they go no further.
+		options.Claims = "{}"
+	}
+	token, err := credential.GetToken(ctx, options)
 	if err != nil {
 		return "", err
 	}
 	return token.Token, nil
 }
 
-// current returns the credential, a new one if the token of the old was refused: azidentity has no other way to
-// let go of a token that it still holds valid.
-func (t *tokens) current() (azcore.TokenCredential, error) {
+// current returns the credential. If the token of the old one was refused it returns a new one, and true, once:
+// azidentity has no other way to let go of a token that it still holds valid.
+func (t *tokens) current() (credential azcore.TokenCredential, anew bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.refused && time.Since(t.builtAt) >= rebuildInterval {
 		credential, err := t.build()
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		t.credential, t.builtAt, t.refused = credential, time.Now(), false
+		anew = true
 	}
-	return t.credential, nil
+	return t.credential, anew, nil
 }
 
 func (t *tokens) reject() {

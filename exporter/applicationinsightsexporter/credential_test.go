@@ -4,6 +4,7 @@ package applicationinsightsexporter
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -168,15 +169,16 @@ func TestCredentials(t *testing.T) {
 	})
 	t.Run("managed identity", func(t *testing.T) {
 		f := newFixture(t, nil)
+		id := rand.Text() // its tokens are kept for the process
 		s, headers := withCredential(t, f, func(string) map[string]any {
-			return map[string]any{"kind": "managed_identity", "client_id": "identity-1"}
+			return map[string]any{"kind": "managed_identity", "client_id": id}
 		})
 		t.Setenv("IDENTITY_ENDPOINT", s.URL+"/msi/token")
 		t.Setenv("IDENTITY_HEADER", "header")
 		require.NoError(t, f.traces().ConsumeTraces(context.Background(), someTraces(1)))
 		assert.Equal(t, []string{"Bearer token-1"}, headers())
 		assert.Equal(t, []string{"https://monitor.azure.com"}, s.resources)
-		assert.Equal(t, "identity-1", s.forms[0]["client_id"])
+		assert.Equal(t, id, s.forms[0]["client_id"])
 	})
 }
 
@@ -205,58 +207,119 @@ func TestAudience(t *testing.T) {
 	}
 }
 
-func TestTokensAreRenewed(t *testing.T) {
-	f := newFixture(t, nil)
-	s, headers := withCredential(t, f, clientSecret)
-	s.lifetime = time.Minute // less than the five minutes that a token must be good for
-	x := f.traces()
-	for range 2 {
-		require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(1)))
+// everyKind sets up each kind of credential against a sign-in service of its own.
+func everyKind(t *testing.T, check func(t *testing.T, f *fixture, s *signIn, headers func() []string)) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("service-account-token"), 0o600))
+	for kind, configure := range map[string]func(t *testing.T, f *fixture) (*signIn, func() []string){
+		"client_secret": func(t *testing.T, f *fixture) (*signIn, func() []string) {
+			t.Helper()
+			return withCredential(t, f, clientSecret)
+		},
+		"workload_identity": func(t *testing.T, f *fixture) (*signIn, func() []string) {
+			t.Helper()
+			return withCredential(t, f, func(authority string) map[string]any {
+				return map[string]any{"kind": "workload_identity", "tenant_id": testTenant, "client_id": "app-2", "token_file": file, "authority_host": authority}
+			})
+		},
+		"managed_identity": func(t *testing.T, f *fixture) (*signIn, func() []string) {
+			t.Helper()
+			// Its tokens are kept for the process, by identity.
+			s, headers := withCredential(t, f, func(string) map[string]any {
+				return map[string]any{"kind": "managed_identity", "client_id": rand.Text()}
+			})
+			t.Setenv("IDENTITY_ENDPOINT", s.URL+"/msi/token")
+			t.Setenv("IDENTITY_HEADER", "header")
+			return s, headers
+		},
+		"default": func(t *testing.T, f *fixture) (*signIn, func() []string) {
+			t.Helper()
+			s, headers := withCredential(t, f, func(authority string) map[string]any {
+				return map[string]any{"kind": "default", "authority_host": authority}
+			})
+			t.Setenv("AZURE_TENANT_ID", testTenant)
+			t.Setenv("AZURE_CLIENT_ID", "app-3")
+			t.Setenv("AZURE_CLIENT_SECRET", "the-client-secret")
+			return s, headers
+		},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			f := newFixture(t, nil)
+			s, headers := configure(t, f)
+			check(t, f, s, headers)
+		})
 	}
-	assert.Equal(t, []string{"Bearer token-1", "Bearer token-2"}, headers())
+}
+
+func TestTokensAreKeptWhileValid(t *testing.T) {
+	everyKind(t, func(t *testing.T, f *fixture, s *signIn, headers func() []string) {
+		x := f.traces()
+		for range 2 {
+			require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(1)))
+		}
+		assert.Equal(t, []string{"Bearer token-1", "Bearer token-1"}, headers())
+		assert.Equal(t, 1, s.issued)
+	})
+}
+
+func TestTokensAreRenewed(t *testing.T) {
+	everyKind(t, func(t *testing.T, f *fixture, s *signIn, headers func() []string) {
+		s.lifetime = time.Minute // less than the five minutes that a token must be good for
+		x := f.traces()
+		for range 2 {
+			require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(1)))
+		}
+		assert.Equal(t, []string{"Bearer token-1", "Bearer token-2"}, headers())
+	})
 }
 
 func TestTokenRefusedByIngestion(t *testing.T) {
-	f := newFixture(t, nil)
-	_, headers := withCredential(t, f, clientSecret)
-	f.backend.Next(ingestion.Answer{Status: 401}, ingestion.Answer{Status: 401})
-	x := f.traces()
-	for range 2 {
-		err := x.ConsumeTraces(context.Background(), someTraces(1))
-		require.Error(t, err)
-		assert.False(t, consumererror.IsPermanent(err))
-	}
-	assert.Equal(t, []string{"Bearer token-1", "Bearer token-1"}, headers(), "not a new sign-in for every refusal")
-	assert.Equal(t, 1, f.logs.FilterMessageSnippet("does not let us in").Len())
+	everyKind(t, func(t *testing.T, f *fixture, _ *signIn, headers func() []string) {
+		f.backend.Next(ingestion.Answer{Status: 401}, ingestion.Answer{Status: 401})
+		x := f.traces()
+		for range 2 {
+			err := x.ConsumeTraces(context.Background(), someTraces(1))
+			require.Error(t, err)
+			assert.False(t, consumererror.IsPermanent(err))
+		}
+		assert.Equal(t, []string{"Bearer token-1", "Bearer token-1"}, headers(), "not a new sign-in for every refusal")
+		assert.Equal(t, 1, f.logs.FilterMessageSnippet("does not let us in").Len())
 
-	tokens := x.(*tracesExporter).x.sender.tokens.(*tokens)
-	tokens.mu.Lock()
-	tokens.builtAt = tokens.builtAt.Add(-rebuildInterval)
-	tokens.mu.Unlock()
-	require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(1)))
-	assert.Equal(t, "Bearer token-2", headers()[2])
+		tokens := x.(*tracesExporter).x.sender.tokens.(*tokens)
+		tokens.mu.Lock()
+		tokens.builtAt = tokens.builtAt.Add(-rebuildInterval)
+		tokens.mu.Unlock()
+		for range 2 {
+			require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(1)))
+		}
+		assert.Equal(t, []string{"Bearer token-2", "Bearer token-2"}, headers()[2:], "and the new token is kept")
+	})
 }
 
 func TestSignInRefused(t *testing.T) {
-	f := newFixture(t, nil)
-	s, headers := withCredential(t, f, clientSecret)
-	s.refuse = true
-	x := f.traces()
-	err := x.ConsumeTraces(context.Background(), someTraces(2))
-	require.ErrorContains(t, err, "sign in to Microsoft Entra ID")
-	assert.False(t, consumererror.IsPermanent(err), "the secret can be put right; the data waits")
-	assert.Empty(t, headers(), "nothing is sent without a token")
-	assert.Equal(t, map[string]int64{"result=no_credential": 1}, f.counter("requests"))
-	assert.Equal(t, map[string]int64{"outcome=again": 2}, f.counter("items"))
-	entries := f.logs.FilterMessageSnippet("No token").All()
-	require.Len(t, entries, 1)
-	told := err.Error() + fmt.Sprint(entries[0].ContextMap()) + dumped(t, f.cfg)
-	assert.NotContains(t, told, "the-client-secret")
+	everyKind(t, func(t *testing.T, f *fixture, s *signIn, headers func() []string) {
+		s.refuse = true
+		x := f.traces()
+		err := x.ConsumeTraces(context.Background(), someTraces(2))
+		require.ErrorContains(t, err, "sign in to Microsoft Entra ID")
+		assert.False(t, consumererror.IsPermanent(err), "the secret can be put right; the data waits")
+		assert.Empty(t, headers(), "nothing is sent without a token")
+		assert.Equal(t, map[string]int64{"result=no_credential": 1}, f.counter("requests"))
+		assert.Equal(t, map[string]int64{"outcome=again": 2}, f.counter("items"))
+		entries := f.logs.FilterMessageSnippet("No token").All()
+		require.Len(t, entries, 1)
+		told := err.Error() + fmt.Sprint(entries[0].ContextMap()) + dumped(t, f.cfg)
+		for _, secret := range []string{"the-client-secret", "service-account-token", ingestion.InstrumentationKey} {
+			assert.NotContains(t, told, secret)
+		}
 
-	s.mu.Lock()
-	s.refuse = false
-	s.mu.Unlock()
-	require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(2)))
+		s.mu.Lock()
+		s.refuse = false
+		s.mu.Unlock()
+		require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(2)))
+		assert.Equal(t, []string{"Bearer token-1"}, headers())
+	})
 }
 
 // A token goes to the configured host only.

@@ -68,6 +68,9 @@ func TestAnswers(t *testing.T) {
 	wait := func(code int, value string) ingestion.Answer {
 		return ingestion.Answer{Status: code, Header: http.Header{"Retry-After": {value}}}
 	}
+	date := func(code int) ingestion.Answer { // 90 s by the clock of the server
+		return ingestion.Answer{Status: code, Header: http.Header{"Date": {"Wed, 04 Mar 2026 05:00:00 GMT"}, "Retry-After": {"Wed, 04 Mar 2026 05:01:30 GMT"}}}
+	}
 	for _, tt := range []struct {
 		name       string
 		answers    []ingestion.Answer
@@ -80,6 +83,7 @@ func TestAnswers(t *testing.T) {
 		duplicates int64
 		requests   map[string]int64
 		throttle   string
+		scripted   bool // the answer is made up, and the stand-in has stored nothing
 	}{
 		{name: "ok", want: none, accepted: 3, requests: map[string]int64{"result=accepted": 1}},
 		{
@@ -114,10 +118,19 @@ func TestAnswers(t *testing.T) {
 		{name: "503 with a wait", answers: []ingestion.Answer{wait(503, "7")}, want: again, again: 3, throttle: "Throttle (7s)", requests: map[string]int64{"result=again": 1}},
 		{name: "429", answers: []ingestion.Answer{status(429)}, want: again, again: 3, requests: map[string]int64{"result=throttled": 1}},
 		{name: "429 with a wait", answers: []ingestion.Answer{wait(429, "7")}, want: again, again: 3, throttle: "Throttle (7s)", requests: map[string]int64{"result=throttled": 1}},
+		{name: "429 with a date", answers: []ingestion.Answer{date(429)}, want: again, again: 3, throttle: "Throttle (1m30s)", requests: map[string]int64{"result=throttled": 1}},
+		{name: "402 with a date", answers: []ingestion.Answer{date(402)}, want: again, again: 3, throttle: "Throttle (1m30s)", requests: map[string]int64{"result=throttled": 1}},
+		{name: "439 with a date", answers: []ingestion.Answer{date(439)}, want: again, again: 3, throttle: "Throttle (1m30s)", requests: map[string]int64{"result=throttled": 1}},
+		{name: "439 to wait for", settings: map[string]any{"daily_cap": "wait"}, answers: []ingestion.Answer{status(439)}, want: again, again: 3, requests: map[string]int64{"result=throttled": 1}},
+		{name: "501", answers: []ingestion.Answer{status(501)}, want: again, again: 3, requests: map[string]int64{"result=again": 1}},
+		{name: "418", answers: []ingestion.Answer{status(418)}, want: permanent, refused: map[string]int64{"reason=ingestion status=418": 3}, requests: map[string]int64{"result=refused": 1}},
 		{
-			name:    "429 with a date",
-			answers: []ingestion.Answer{{Status: 429, Header: http.Header{"Date": {"Wed, 04 Mar 2026 05:00:00 GMT"}, "Retry-After": {"Wed, 04 Mar 2026 05:01:30 GMT"}}}},
-			want:    again, again: 3, throttle: "Throttle (1m30s)", requests: map[string]int64{"result=throttled": 1},
+			name: "accepted, with a wait", answers: []ingestion.Answer{{Status: 200, Header: http.Header{"Retry-After": {"7"}}, Body: `{"itemsReceived":3,"itemsAccepted":3,"errors":[]}`}},
+			want: none, accepted: 3, requests: map[string]int64{"result=accepted": 1}, scripted: true,
+		},
+		{
+			name: "part refused for its token, its role, its cap", answers: []ingestion.Answer{{Refuse: refuse(401, 403, 439)}},
+			want: rest, again: 2, refused: map[string]int64{"reason=ingestion status=439": 1}, requests: map[string]int64{"result=partial": 1},
 		},
 		{name: "402", answers: []ingestion.Answer{status(402)}, want: permanent, refused: map[string]int64{"reason=ingestion status=402": 3}, requests: map[string]int64{"result=refused": 1}},
 		{name: "402 with a wait", answers: []ingestion.Answer{wait(402, "7")}, want: again, again: 3, throttle: "Throttle (7s)", requests: map[string]int64{"result=throttled": 1}},
@@ -125,12 +138,18 @@ func TestAnswers(t *testing.T) {
 		{name: "439", answers: []ingestion.Answer{status(439)}, want: permanent, refused: map[string]int64{"reason=ingestion status=439": 3}, requests: map[string]int64{"result=refused": 1}},
 		{name: "439 with a wait", answers: []ingestion.Answer{wait(439, "7")}, want: again, again: 3, throttle: "Throttle (7s)", requests: map[string]int64{"result=throttled": 1}},
 		{
-			name: "part put off with a wait", answers: []ingestion.Answer{{Refuse: refuse(0, 503, 0)}},
-			want: rest, accepted: 2, again: 1, requests: map[string]int64{"result=partial": 1},
+			name: "part put off with a wait",
+			answers: []ingestion.Answer{{
+				Status: 206, Header: http.Header{"Retry-After": {"7"}},
+				Body: `{"itemsReceived":3,"itemsAccepted":2,"errors":[{"index":1,"statusCode":429,"message":"slow"}]}`,
+			}},
+			want: rest, accepted: 2, again: 1, throttle: "Throttle (7s)", requests: map[string]int64{"result=partial": 1}, scripted: true,
 		},
 		{name: "redirect to nowhere", answers: []ingestion.Answer{status(307)}, want: again, again: 3, requests: map[string]int64{"result=failed": 1}},
 		{name: "another redirect", answers: []ingestion.Answer{status(302)}, want: again, again: 3, requests: map[string]int64{"result=again": 1}},
 		{name: "HTML in place of ingestion", answers: []ingestion.Answer{{Status: 200, Body: "<html>"}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=unreadable": 1}},
+		{name: "empty 206", answers: []ingestion.Answer{{Status: 206}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=unreadable": 1}},
+		{name: "an item that was never sent", answers: []ingestion.Answer{{Status: 206, Body: `{"itemsReceived":3,"itemsAccepted":2,"errors":[{"index":3,"statusCode":400,"message":"x"}]}`}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=unreadable": 1}},
 		{name: "counts that do not add up", answers: []ingestion.Answer{{Status: 200, Body: `{"itemsReceived":3,"itemsAccepted":2,"errors":[]}`}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=unreadable": 1}},
 		{name: "broken answer", answers: []ingestion.Answer{{Fault: ingestion.CutAnswer}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=unreadable": 1}},
 		{name: "reset after the request", answers: []ingestion.Answer{{Fault: ingestion.LoseAnswer}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=failed": 1}},
@@ -199,7 +218,7 @@ func TestAnswers(t *testing.T) {
 			assert.Equal(t, tt.refused, f.counter("refused_items"))
 			assert.Equal(t, tt.duplicates, f.counter("possible_duplicates")[""])
 			assert.Equal(t, tt.requests, f.counter("requests"))
-			if tt.duplicates == 0 {
+			if tt.duplicates == 0 && !tt.scripted {
 				assert.Len(t, f.backend.IDs(), tt.accepted)
 			}
 		})
@@ -553,6 +572,13 @@ func TestRefusalsAreLoggedOnce(t *testing.T) {
 	assert.Equal(t, "109: no good for (hidden)", entries[0].ContextMap()["message"])
 	assert.EqualValues(t, 400, entries[0].ContextMap()["status"])
 	assert.Equal(t, map[string]int64{"reason=ingestion status=400": 25}, f.counter("refused_items"))
+
+	// An interval later it is said again, with how often it was not.
+	x.(*tracesExporter).x.log.now = func() time.Time { return time.Now().Add(logInterval) }
+	require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(10)))
+	entries = f.logs.FilterMessageSnippet("refused").All()
+	require.Len(t, entries, 2)
+	assert.EqualValues(t, 24, entries[1].ContextMap()["suppressed_since_last"])
 }
 
 func TestMetricsWithoutAValue(t *testing.T) {

@@ -18,9 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/basicauthextension"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/extension/extensiontest"
 
 	"github.com/otelcol-custom/otelcol-custom/test/ingestion"
 )
@@ -186,16 +191,37 @@ func mustURL(t *testing.T, s string) *url.URL {
 	return u
 }
 
-// Headers that the user has set, which may hold a key, do not follow a redirect to a stranger.
-func TestHeadersDoNotFollowToStrangers(t *testing.T) {
-	f := newFixture(t, nil)
-	stranger := ingestion.Start(t)
-	f.backend.Next(redirectTo("http://" + stranger.Address))
-	f.configure(map[string]any{"headers": map[string]any{"X-Api-Key": "secret"}})
-	err := f.traces().ConsumeTraces(context.Background(), someTraces(1))
-	require.ErrorContains(t, err, "Azure cloud")
-	assert.False(t, consumererror.IsPermanent(err))
-	assert.Zero(t, stranger.Requests())
+// Headers, cookies and an authenticator that the user has set, which may hold a key, do not follow a redirect to a
+// stranger. TestTokenDoesNotFollowToStrangers has the token.
+func TestCredentialsDoNotFollowToStrangers(t *testing.T) {
+	auth := basicauthextension.NewFactory()
+	cfg := auth.CreateDefaultConfig()
+	require.NoError(t, confmap.NewFromStringMap(map[string]any{"client_auth": map[string]any{"username": "me", "password": "hush"}}).Unmarshal(cfg))
+	ext, err := auth.Create(context.Background(), extensiontest.NewNopSettings(auth.Type()), cfg)
+	require.NoError(t, err)
+	require.NoError(t, ext.Start(context.Background(), componenttest.NewNopHost()))
+	t.Cleanup(func() { require.NoError(t, ext.Shutdown(context.Background())) })
+
+	for name, settings := range map[string]map[string]any{
+		"headers": {"headers": map[string]any{"X-Api-Key": "secret"}},
+		"cookies": {"cookies": map[string]any{"enabled": true}},
+		"auth":    {"auth": map[string]any{"authenticator": "basicauth"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, nil)
+			f.host = extensions{component.NewID(auth.Type()): ext}
+			stranger := ingestion.Start(t)
+			f.backend.Next(redirectTo("http://" + stranger.Address))
+			f.configure(settings)
+			x := f.traces()
+			err := x.ConsumeTraces(context.Background(), someTraces(1))
+			require.ErrorContains(t, err, "Azure cloud")
+			assert.False(t, consumererror.IsPermanent(err))
+			assert.Zero(t, stranger.Requests())
+			require.NoError(t, x.ConsumeTraces(context.Background(), someTraces(1)), "and nothing of it is remembered")
+			assert.Len(t, f.backend.IDs(), 1)
+		})
+	}
 }
 
 // tlsFront puts TLS in front of the stand-in and returns its URL and the file of its certificate.
