@@ -2,11 +2,43 @@
 
 package refusalsextension
 
-import "go.opentelemetry.io/collector/component"
+import (
+	"errors"
+	"fmt"
 
-// Config has no keys: a server that names the extension under middlewares has it on.
+	"go.opentelemetry.io/collector/component"
+)
+
+// Config limits what requests take in memory once they are decoded, which is up to two
+// hundred times what they take on the wire.
 type Config struct {
+	// MaxDecodedMiB is for one request. One that would take more is refused for good.
+	MaxDecodedMiB int `mapstructure:"max_decoded_mib"`
+	// MaxInFlightMiB is for all requests that are in progress. What would go over it
+	// is refused for now, and clients send it again.
+	MaxInFlightMiB int `mapstructure:"max_in_flight_mib"`
+	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
 var _ component.Config = (*Config)(nil)
+
+func newDefaultConfig() component.Config {
+	return &Config{MaxDecodedMiB: 64, MaxInFlightMiB: 128}
+}
+
+// maxMiB keeps the number of bytes an int64.
+const maxMiB = 1 << 30
+
+// Validate implements confmap.Validator.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.MaxDecodedMiB < 1 || c.MaxDecodedMiB > maxMiB {
+		errs = append(errs, fmt.Errorf("max_decoded_mib: %d; allowed are 1 to %d", c.MaxDecodedMiB, maxMiB))
+	}
+	if c.MaxInFlightMiB < c.MaxDecodedMiB || c.MaxInFlightMiB > maxMiB {
+		errs = append(errs, fmt.Errorf("max_in_flight_mib: %d; allowed are max_decoded_mib (%d) to %d: a request between them would never be taken",
+			c.MaxInFlightMiB, c.MaxDecodedMiB, maxMiB))
+	}
+	return errors.Join(errs...)
+}

@@ -7,15 +7,36 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 )
 
 func TestConfig(t *testing.T) {
 	all, err := confmaptest.LoadConf("testdata/config.yaml")
 	require.NoError(t, err)
-	conf, err := all.Sub("refusals")
-	require.NoError(t, err)
-	cfg := NewFactory().CreateDefaultConfig()
-	require.NoError(t, conf.Unmarshal(cfg))
-	assert.Equal(t, &Config{}, cfg)
+	for name, want := range map[string]*Config{
+		"refusals":          {MaxDecodedMiB: 32, MaxInFlightMiB: 256},
+		"refusals/defaults": {MaxDecodedMiB: 64, MaxInFlightMiB: 128},
+	} {
+		conf, err := all.Sub(name)
+		require.NoError(t, err)
+		cfg := NewFactory().CreateDefaultConfig()
+		require.NoError(t, conf.Unmarshal(cfg))
+		require.NoError(t, confmap.Validate(cfg))
+		assert.Equal(t, want, cfg)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		config Config
+		err    string
+	}{
+		"zero":     {Config{MaxInFlightMiB: 1}, "max_decoded_mib: 0; allowed are 1 to 1073741824"},
+		"negative": {Config{MaxDecodedMiB: -1, MaxInFlightMiB: 1}, "max_decoded_mib: -1; allowed are 1 to 1073741824"},
+		"huge":     {Config{MaxDecodedMiB: 1, MaxInFlightMiB: 1<<30 + 1}, "max_in_flight_mib: 1073741825; allowed are max_decoded_mib (1) to 1073741824"},
+		"less":     {Config{MaxDecodedMiB: 2, MaxInFlightMiB: 1}, "max_in_flight_mib: 1; allowed are max_decoded_mib (2) to 1073741824"},
+	} {
+		assert.ErrorContains(t, tt.config.Validate(), tt.err, name)
+	}
 }

@@ -15,9 +15,9 @@ import (
 func NewFactory() extension.Factory {
 	return extension.NewFactory(
 		metadata.Type,
-		func() component.Config { return &Config{} },
-		func(_ context.Context, set extension.Settings, _ component.Config) (extension.Extension, error) {
-			return newRefusals(set)
+		newDefaultConfig,
+		func(_ context.Context, set extension.Settings, config component.Config) (extension.Extension, error) {
+			return newRefusals(set, config.(*Config))
 		},
 		metadata.ExtensionStability,
 	)

@@ -3,11 +3,14 @@
 package refusalsextension
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"go.opentelemetry.io/collector/extension/extensionmiddleware"
 )
@@ -17,45 +20,141 @@ import (
 func (r *refusals) GetHTTPHandler(context.Context) (extensionmiddleware.WrapHTTPHandlerFunc, error) {
 	return func(_ context.Context, next http.Handler) (http.Handler, error) {
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			body := &watchedBody{ReadCloser: req.Body}
-			answer := &watchedWriter{ResponseWriter: w, body: body, status: http.StatusOK}
-			req.Body = body
-			next.ServeHTTP(answer, req)
-			if answer.status >= 400 && answer.status < 500 {
-				r.refused(req.Context(), "http", strconv.Itoa(answer.status), req.Method+" "+req.URL.Path, req.RemoteAddr)
+			answer := &watchedWriter{ResponseWriter: w, status: http.StatusOK}
+			reason := r.serveHTTP(answer, req, next)
+			if reason != nil || answer.status >= 400 && answer.status < 500 {
+				r.refused(req.Context(), refusal{
+					transport: "http", status: strconv.Itoa(answer.status), reason: reason,
+					target: req.Method + " " + req.URL.Path, client: req.RemoteAddr,
+				})
 			}
 		}), nil
 	}, nil
 }
 
-// watchedBody remembers that reading went over the server's limit.
-type watchedBody struct {
-	io.ReadCloser
-	overLimit bool
+// serveHTTP passes the request on, or answers it and returns why it did not.
+func (r *refusals) serveHTTP(w *watchedWriter, req *http.Request, next http.Handler) (reason error) {
+	body := reservedBody{limits: &r.limits}
+	defer body.release()
+	data, err := body.read(req.Body)
+	var size int
+	switch {
+	case errors.Is(err, errFull):
+		return w.full()
+	case err != nil: // the receiver's to answer
+		w.overLimit = errors.As(err, new(*http.MaxBytesError))
+		req.Body = struct {
+			io.Reader
+			io.Closer
+		}{failed{err}, req.Body}
+		next.ServeHTTP(w, req)
+		return nil
+	}
+	size, err = decodedSizeOf(req, data)
+	if err = r.limits.check(size, err); err != nil {
+		status := http.StatusRequestEntityTooLarge
+		if errors.Is(err, errNesting) {
+			status = http.StatusBadRequest
+		}
+		http.Error(w, err.Error(), status)
+		return err
+	}
+	if !body.grow(body.taken + size) {
+		return w.full()
+	}
+	req.Body = struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(data), req.Body}
+	next.ServeHTTP(w, req)
+	return nil
 }
 
-func (b *watchedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && errors.As(err, new(*http.MaxBytesError)) {
-		b.overLimit = true
+// decodedSizeOf returns what a body takes decoded, as far as it is known to.
+func decodedSizeOf(req *http.Request, data []byte) (int, error) {
+	if kind, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")); kind == "application/json" {
+		return decodedSizeOfJSON(data)
 	}
-	return n, err
+	switch path := req.URL.Path; {
+	case strings.HasSuffix(path, "/traces"):
+		return traces.decodedSize(data)
+	case strings.HasSuffix(path, "/metrics"):
+		return metrics.decodedSize(data)
+	case strings.HasSuffix(path, "/logs"):
+		return logs.decodedSize(data)
+	}
+	return len(data), nil
 }
+
+// reservedBody reads a body into memory that it has reserved.
+type reservedBody struct {
+	limits *limits
+	taken  int
+}
+
+// grow reserves up to n bytes in all.
+func (b *reservedBody) grow(n int) bool {
+	if n <= b.taken {
+		return true
+	}
+	if !b.limits.take(n - b.taken) {
+		return false
+	}
+	b.taken = n
+	return true
+}
+
+func (b *reservedBody) release() { b.limits.release(b.taken) }
+
+// read returns all of the body. What comes slowly is given memory as it comes.
+func (b *reservedBody) read(body io.Reader) ([]byte, error) {
+	const atFirst = 4 << 10
+	data := []byte(nil)
+	for {
+		if len(data) == cap(data) {
+			more := max(atFirst, 2*cap(data))
+			if !b.grow(more) {
+				return nil, errFull
+			}
+			data = append(make([]byte, 0, more), data...)
+		}
+		n, err := body.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if err == io.EOF {
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// failed is a body that could not be read.
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
 
 // watchedWriter remembers the status, and says 413 where a 400 stands for a body over
 // the limit.
 type watchedWriter struct {
 	http.ResponseWriter
-	body   *watchedBody
-	status int
+	overLimit bool
+	status    int
 }
 
 func (w *watchedWriter) WriteHeader(status int) {
-	if status == http.StatusBadRequest && w.body.overLimit {
+	if status == http.StatusBadRequest && w.overLimit {
 		status = http.StatusRequestEntityTooLarge
 	}
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// full answers that there is no room now.
+func (w *watchedWriter) full() error {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, errFull.Error(), http.StatusServiceUnavailable)
+	return errFull
 }
 
 // Unwrap lets http.ResponseController find what the server's own writer can do.

@@ -4,6 +4,7 @@ package refusalsextension
 
 import (
 	"context"
+	"sync"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension"
@@ -22,6 +23,9 @@ type refusals struct {
 
 	logger  *zap.Logger
 	builder *metadata.TelemetryBuilder
+
+	limits  limits
+	decoded sync.Map // of requests that the codec has seen and the stats handler has not: their reservation
 }
 
 var (
@@ -30,7 +34,7 @@ var (
 	_ extensionmiddleware.GRPCServer = (*refusals)(nil)
 )
 
-func newRefusals(set extension.Settings) (*refusals, error) {
+func newRefusals(set extension.Settings, config *Config) (*refusals, error) {
 	builder, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
 	if err != nil {
 		return nil, err
@@ -39,20 +43,32 @@ func newRefusals(set extension.Settings) (*refusals, error) {
 		ShutdownFunc: func(context.Context) error { builder.Shutdown(); return nil },
 		logger:       set.Logger,
 		builder:      builder,
+		limits:       limits{decoded: config.MaxDecodedMiB << 20, inFlight: config.MaxInFlightMiB << 20},
 	}, nil
 }
 
 // longestTarget bounds what a log line holds of a path that a client made up.
 const longestTarget = 200
 
+// refusal is a request that was refused.
+type refusal struct {
+	transport, status, target, client string
+	reason                            error // nil when it was the receiver that refused it
+}
+
 // refused logs and counts one request. Lines are few even in a flood: the collector
 // samples its log.
-func (r *refusals) refused(ctx context.Context, transport, status, target, client string) {
+func (r *refusals) refused(ctx context.Context, of refusal) {
 	r.builder.ExtensionRefusalsRequests.Add(ctx, 1, metric.WithAttributes(
-		attribute.String("status", status), attribute.String("transport", transport)))
-	r.logger.Warn("Request refused",
-		zap.String("transport", transport),
-		zap.String("status", status),
-		zap.String("target", target[:min(len(target), longestTarget)]),
-		zap.String("client", client))
+		attribute.String("status", of.status), attribute.String("transport", of.transport)))
+	fields := []zap.Field{
+		zap.String("transport", of.transport),
+		zap.String("status", of.status),
+		zap.String("target", of.target[:min(len(of.target), longestTarget)]),
+		zap.String("client", of.client),
+	}
+	if of.reason != nil {
+		fields = append(fields, zap.String("reason", of.reason.Error()))
+	}
+	r.logger.Warn("Request refused", fields...)
 }

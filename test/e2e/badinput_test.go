@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	grpcgzip "google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/otelcol-custom/otelcol-custom/test/harness/collector"
 	"github.com/otelcol-custom/otelcol-custom/test/harness/telemetry"
@@ -60,6 +61,9 @@ func TestBadHTTP(t *testing.T) {
 		"JSON of a wrong shape":    {contentType: js, body: []byte(`{"resourceSpans":[{"resource":7}]}`), status: 400},
 		"JSON of a bad trace id":   {contentType: js, body: []byte(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"xyz"}]}]}]}`), status: 400},
 		"deeply nested JSON":       {contentType: js, body: bytes.Repeat([]byte(`{"resourceSpans":[`), 200_000), status: 400},
+		"deeply nested protobuf":   {contentType: pb, body: nested(messageLimit), status: 400},
+		"small, large decoded":     {contentType: pb, body: spread(messageLimit), status: 413},
+		"JSON, large decoded":      {contentType: js, body: spreadJSON(messageLimit), status: 413},
 		"content type of text":     {contentType: "text/plain", body: []byte("hello"), status: 415},
 		"no content type":          {body: protobuf, status: 415},
 		"broken gzip":              {contentType: pb, encoding: "gzip", body: protobuf, status: 400, unseen: true},
@@ -128,6 +132,8 @@ func TestBadGRPC(t *testing.T) {
 	}{
 		"message over the limit": {body: make([]byte, messageLimit+1), code: codes.ResourceExhausted},
 		"gzip bomb":              {body: make([]byte, bombSize), gzip: true, code: codes.ResourceExhausted},
+		"deeply nested":          {body: nested(messageLimit), code: codes.InvalidArgument},
+		"small, large decoded":   {body: spread(messageLimit), code: codes.InvalidArgument},
 		"malformed protobuf":     {body: []byte("hello"), code: codes.Internal},
 		"unknown method":         {method: "/opentelemetry.proto.collector.trace.v1.TraceService/Import", code: codes.Unimplemented},
 		"unknown service":        {method: "/jaeger.api_v2.CollectorService/PostSpans", code: codes.Unimplemented},
@@ -174,6 +180,42 @@ func (raw) Unmarshal(b []byte, v any) error {
 		return nil
 	}
 	return errors.New("not bytes")
+}
+
+// nested is a request of at most size bytes, whose one attribute is a list in a list in
+// a list. Decoding it takes two hundred times its size.
+func nested(size int) []byte {
+	data := make([]byte, size)
+	at := size // what is written begins here: the innermost comes first
+	wrap := func(field protowire.Number) {
+		header := protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.BytesType), uint64(size-at))
+		at -= len(header)
+		copy(data[at:], header)
+	}
+	for at > 64 {
+		wrap(1) // an element
+		wrap(5) // of a list
+	}
+	for _, field := range []protowire.Number{2, 9, 2, 2, 1} { // value, attribute, span, scope, resource
+		wrap(field)
+	}
+	return data[at:]
+}
+
+// spread is a request of at most size bytes with as many spans as that can have.
+// Decoding it takes a hundred times its size.
+func spread(size int) []byte {
+	spans := bytes.Repeat([]byte{2<<3 | 2, 0}, (size-16)/2)
+	for _, field := range []protowire.Number{2, 1} { // scope, resource
+		spans = protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), spans)
+	}
+	return spans
+}
+
+// spreadJSON is spread in JSON.
+func spreadJSON(size int) []byte {
+	const begin, end = `{"resourceSpans":[{"scopeSpans":[{"spans":[{}`, `]}]}]}`
+	return []byte(begin + strings.Repeat(",{}", (size-len(begin)-len(end))/3) + end)
 }
 
 // bomb is half a gibibyte of zeros in half a mebibyte.

@@ -60,7 +60,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	var err, errs error
 	builder.ExtensionRefusalsRequests, err = builder.meter.Int64Counter(
 		"otelcol_extension_refusals_requests",
-		metric.WithDescription("Requests that a receiver refused as bad, by the answer. [Alpha]"),
+		metric.WithDescription("Requests that were refused as bad or for want of memory, by the answer. [Alpha]"),
 		metric.WithUnit("{request}"),
 	)
 	errs = errors.Join(errs, err)
