@@ -146,7 +146,7 @@ func isPlain(data []byte) bool {
 	switch value[0] {
 	case 1<<3 | 2: // text
 		return int(value[1]) == len(value)-2
-	case 2<<3 | 0, 3<<3 | 0: // boolean, integer
+	case 2 << 3, 3 << 3: // boolean, integer
 		_, n := varint(value[1:])
 		return n == len(value)-1
 	case 4<<3 | 1: // double

@@ -102,12 +102,17 @@ func TestLimitsHTTP(t *testing.T) {
 	go func() { _ = s.Serve(listener) }()
 	t.Cleanup(func() { require.NoError(t, s.Shutdown(context.Background())) })
 
-	post := func(kind string, body []byte) *http.Response {
+	type answer struct {
+		status     int
+		retryAfter string
+	}
+	post := func(kind string, body []byte) answer {
 		resp, err := http.Post("http://"+listener.Addr().String()+"/v1/traces", kind, bytes.NewReader(body))
-		if assert.NoError(t, err) {
-			assert.NoError(t, resp.Body.Close())
+		if !assert.NoError(t, err) {
+			return answer{}
 		}
-		return resp
+		assert.NoError(t, resp.Body.Close())
+		return answer{resp.StatusCode, resp.Header.Get("Retry-After")}
 	}
 	large, deep := refusedRequests()
 	protobuf := func(r ptraceotlp.ExportRequest) []byte {
@@ -128,7 +133,7 @@ func TestLimitsHTTP(t *testing.T) {
 			request ptraceotlp.ExportRequest
 			status  int
 		}{"max_decoded_mib": {large, http.StatusRequestEntityTooLarge}, "nested": {deep, http.StatusBadRequest}} {
-			assert.Equal(t, refused.status, post(kind, encode(refused.request)).StatusCode, kind)
+			assert.Equal(t, refused.status, post(kind, encode(refused.request)).status, kind)
 			all := logged.TakeAll()
 			require.Len(t, all, 1)
 			assert.Contains(t, all[0].ContextMap()["reason"], reason)
@@ -138,17 +143,15 @@ func TestLimitsHTTP(t *testing.T) {
 	// There is room for one, which is 0.6 MB decoded, and for another after it.
 	good := json(spans(80))
 	for range 2 {
-		first := make(chan *http.Response, 1)
+		first := make(chan answer, 1)
 		go func() { first <- post("application/json", good) }()
 		handler.await(t)
-		second := post("application/json", good)
-		assert.Equal(t, http.StatusServiceUnavailable, second.StatusCode)
-		assert.Equal(t, "1", second.Header.Get("Retry-After"))
+		assert.Equal(t, answer{http.StatusServiceUnavailable, "1"}, post("application/json", good))
 		all := logged.TakeAll()
 		require.Len(t, all, 1)
 		assert.Contains(t, all[0].ContextMap()["reason"], "max_in_flight_mib")
 		handler.end <- struct{}{}
-		assert.Equal(t, http.StatusOK, (<-first).StatusCode)
+		assert.Equal(t, answer{status: http.StatusOK}, <-first)
 	}
 	require.NoError(t, s.Shutdown(t.Context())) // waits for what is in progress
 	assert.Zero(t, ext.limits.used.Load())
@@ -202,7 +205,7 @@ func TestLimitsGRPC(t *testing.T) {
 	for name, refused := range map[string]ptraceotlp.ExportRequest{"max_decoded_mib": large, "nested": deep} {
 		err := export(refused)
 		assert.Equal(t, codes.InvalidArgument, status.Code(err))
-		assert.ErrorContains(t, err, name)
+		require.ErrorContains(t, err, name)
 	}
 	for range 2 {
 		first := make(chan error, 1)
@@ -210,13 +213,13 @@ func TestLimitsGRPC(t *testing.T) {
 		handler.await(t)
 		err := export(good)
 		assert.Equal(t, codes.Unavailable, status.Code(err), "clients send it again")
-		assert.ErrorContains(t, err, "max_in_flight_mib")
+		require.ErrorContains(t, err, "max_in_flight_mib")
 		handler.end <- struct{}{}
 		require.NoError(t, <-first)
 	}
 	deny = denied
-	assert.ErrorIs(t, export(good), denied)
-	assert.ErrorIs(t, export(large), denied, "who is not let in is told nothing else")
+	require.ErrorIs(t, export(good), denied)
+	require.ErrorIs(t, export(large), denied, "who is not let in is told nothing else")
 	deny = nil
 	require.NoError(t, export(ptraceotlp.NewExportRequest()))
 
