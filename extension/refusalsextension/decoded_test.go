@@ -179,9 +179,9 @@ func nested(n int, path ...protowire.Number) []byte {
 func TestNesting(t *testing.T) {
 	for name, path := range map[string][]protowire.Number{"list": {5, 1}, "map": {6, 1, 2}} {
 		_, err := traces.decodedSize(nested(maxNesting-1, path...))
-		assert.NoError(t, err, name)
+		require.NoError(t, err, name)
 		_, err = traces.decodedSize(nested(maxNesting, path...))
-		assert.ErrorIs(t, err, errNesting, name)
+		require.ErrorIs(t, err, errNesting, name)
 	}
 	listed := func(n int) []byte {
 		r := spans(1)
@@ -194,11 +194,11 @@ func TestNesting(t *testing.T) {
 		return data
 	}
 	_, err := decodedSizeOfJSON(listed(maxNesting))
-	assert.NoError(t, err)
+	require.NoError(t, err)
 	_, err = decodedSizeOfJSON(listed(3 * maxNesting))
-	assert.ErrorIs(t, err, errNesting)
+	require.ErrorIs(t, err, errNesting)
 	_, err = decodedSizeOfJSON([]byte(`{"text": "` + strings.Repeat(`[{\"`, 1000) + `"}`))
-	assert.NoError(t, err, "in a text")
+	require.NoError(t, err, "in a text")
 }
 
 // A number may be written longer than it need be, a field's number be more than 32 bits,
