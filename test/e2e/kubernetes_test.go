@@ -7,6 +7,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -132,6 +133,18 @@ func (s *shop) pod(t *testing.T, name, node, ip string, n int, change ...func(*c
 		f(pod)
 	}
 	return s.Pod(t, pod, ip, s.replicaSet)
+}
+
+// status changes the status of a pod, as its kubelet would.
+func (s *shop) status(t *testing.T, pod *corev1.Pod, change func(*corev1.PodStatus)) *corev1.Pod {
+	t.Helper()
+	pods := s.Client.CoreV1().Pods(pod.Namespace)
+	pod, err := pods.Get(t.Context(), pod.Name, metav1.GetOptions{})
+	require.NoError(t, err)
+	change(&pod.Status)
+	pod, err = pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	return pod
 }
 
 // attributes is what telemetry of a pod made by [shop.pod] gets.
@@ -415,7 +428,7 @@ func (v *visit) atConsole(t *testing.T, c *collector.Collector, want map[string]
 	harness.Await(t, "the console", func() error {
 		blocks := printedBlocks(c.Stdout.String(), "ResourceSpans", v.instance)
 		if len(blocks) == 0 {
-			return fmt.Errorf("not printed yet")
+			return errors.New("not printed yet")
 		}
 		resource, _, _ := strings.Cut(blocks[0], "\nScopeSpans #0")
 		got := map[string]string{}

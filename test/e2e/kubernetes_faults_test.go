@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/otelcol-custom/otelcol-custom/test/harness"
+	"github.com/otelcol-custom/otelcol-custom/test/harness/collector"
+)
+
+const often = 20 * time.Millisecond
+
+// lost is what the log says, once, when pods cannot be watched.
+const lost = "pods cannot be watched"
+
+func awaitLost(t *testing.T, c *collector.Collector, times int) {
+	t.Helper()
+	harness.AwaitFor(t, time.Minute, "the loss in the log", func() error {
+		if n := strings.Count(c.Stderr.String(), lost); n < times {
+			return fmt.Errorf("%d times", n)
+		}
+		return nil
+	})
+}
+
+// The collector is there before the API server, and after it.
+func TestKubernetesServerAway(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, "gateway")
+	old := s.pod(t, "old", "node-1", "127.0.0.21", 1)
+	backend, env := backendOf(t)
+	config := s.config(t, "gateway", "otlp", env, s.account)
+	s.KillAPIServer()
+
+	c := collector.Start(t, config)
+	f := startTraffic(t, s, c, backend, often)
+	oldAddress, oldUID := f.add(t, old, byAddress), f.add(t, old, byUID)
+	f.awaitBare(t, "telemetry before the API server", oldAddress, oldUID)
+	awaitLost(t, c, 1)
+	s.StartAPIServer(t)
+	f.await(t, "the pod, since the API server is there", oldAddress, oldUID)
+
+	s.KillAPIServer()
+	awaitLost(t, c, 2)
+	f.await(t, "what was known, while the API server is away", oldAddress, oldUID)
+	s.StartAPIServer(t)
+	fresh := s.pod(t, "fresh", "node-2", "127.0.0.22", 2)
+	f.await(t, "a new pod, since the API server is back", f.add(t, fresh, byAddress), f.add(t, fresh, byUID))
+	f.await(t, "the old pod", oldAddress, oldUID)
+	f.settle(t)
+	f.right(t)
+	c.Stop(t)
+}
+
+// The watch is cut, pods come and go meanwhile, and etcd forgets how.
+func TestKubernetesCompacted(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, "gateway")
+	link := s.Link(t)
+	old := s.pod(t, "old", "node-1", "127.0.0.31", 1)
+	gone := s.pod(t, "gone", "node-1", "127.0.0.32", 2)
+	backend, env := backendOf(t)
+	token, _ := s.Token(t, s.account.Namespace, s.account.Name)
+	c := collector.Start(t, shopConfig(t, "gateway", "otlp", env, s.Kubeconfig(t, link.Address, token)))
+	f := startTraffic(t, s, c, backend, often)
+	streams := []*stream{f.add(t, old, byAddress), f.add(t, old, byUID), f.add(t, gone, byUID)}
+	f.await(t, "both pods", streams...)
+
+	link.Cut()
+	awaitLost(t, c, 1)
+	f.await(t, "what was known", streams...)
+	fresh := s.pod(t, "fresh", "node-2", "127.0.0.33", 3)
+	s.DeletePod(t, gone)
+	streams = append(streams, f.add(t, fresh, byAddress), f.add(t, fresh, byUID))
+	s.CompactEtcd(t)
+	s.KillAPIServer()
+	s.StartAPIServer(t) // one that does not remember what etcd forgot
+	link.Mend(t)
+	f.await(t, "a pod of that time", streams[3:]...)
+	f.await(t, "the old pod", streams[:2]...)
+	late := s.pod(t, "late", "node-1", "127.0.0.34", 4)
+	f.await(t, "a pod after that", f.add(t, late, byAddress), f.add(t, late, byUID))
+	f.settle(t)
+	f.right(t)
+	c.Stop(t)
+}
+
+// The token expires, and another is put in its place.
+func TestKubernetesTokenReplaced(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, "gateway")
+	link := s.Link(t)
+	first, revoke := s.Token(t, s.account.Namespace, s.account.Name)
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte(first), 0o600))
+	old := s.pod(t, "old", "node-1", "127.0.0.41", 1)
+	backend, env := backendOf(t)
+	c := collector.Start(t, shopConfig(t, "gateway", "otlp", env, s.KubeconfigWithTokenFile(t, link.Address, file)))
+	f := startTraffic(t, s, c, backend, often)
+	streams := []*stream{f.add(t, old, byAddress), f.add(t, old, byUID)}
+	f.await(t, "the pod", streams...)
+
+	revoke()
+	link.Cut() // or the watches would go on for minutes with the token they began with
+	s.KillAPIServer()
+	s.StartAPIServer(t) // one that does not remember that the token was good
+	link.Mend(t)
+	harness.AwaitFor(t, time.Minute, "the refusal of both", func() error {
+		said := c.Stderr.String()
+		if !strings.Contains(said, `"error": "Unauthorized"`) || !strings.Contains(said, "reflector") || !strings.Contains(said, "Unauthorized") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	f.await(t, "what was known", streams...)
+	second, _ := s.Token(t, s.account.Namespace, s.account.Name)
+	require.NoError(t, os.WriteFile(file+".new", []byte(second), 0o600))
+	require.NoError(t, os.Rename(file+".new", file))
+	fresh := s.pod(t, "fresh", "node-2", "127.0.0.42", 2)
+	f.await(t, "a new pod", f.add(t, fresh, byAddress), f.add(t, fresh, byUID))
+	f.settle(t)
+	f.right(t)
+	c.Stop(t)
+}
+
+// All of a thousand pods are replaced by others, with other addresses, as in a
+// rolling update, while all that are there send.
+func TestKubernetesAllPodsReplaced(t *testing.T) {
+	t.Parallel()
+	const pods = 1000
+	s := startShop(t, "gateway")
+	create := func(generation, i int) *corev1.Pod {
+		n := generation*pods + i
+		return s.pod(t, fmt.Sprintf("web-%d", n), "node-1", fmt.Sprintf("127.1.%d.%d", n/200, 1+n%200), n)
+	}
+	now := make([]*corev1.Pod, pods)
+	for i := range now {
+		now[i] = create(0, i)
+	}
+	backend, env := backendOf(t)
+	c := collector.Start(t, s.config(t, "gateway", "otlp", env, s.account))
+	c.AwaitMetric(t, pods, "otelcol_processor_k8senrich_pods")
+	f := startTraffic(t, s, c, backend, 500*time.Millisecond)
+	var streams []*stream
+	add := func(i int) {
+		streams = append(streams, f.add(t, now[i], byUID))
+		if i%10 == 0 {
+			streams = append(streams, f.add(t, now[i], byIP))
+		}
+		if i%100 == 0 {
+			streams = append(streams, f.add(t, now[i], byAddress))
+		}
+	}
+	for i := range now {
+		add(i)
+	}
+	f.await(t, "all pods", streams...)
+	streams = nil
+	for i := range now {
+		f.remove(now[i])
+		s.DeletePod(t, now[i])
+		now[i] = create(1, i)
+		add(i)
+	}
+	f.await(t, "all pods that came after them", streams...)
+	f.settle(t)
+	f.right(t)
+	c.Stop(t)
+}
+
+// A pod's address becomes another pod's. What says by UID which pod it is from is
+// never taken for another's. What says it by its address can be, for it is another's
+// until the collector has heard of it; docs say how long, and this test that it is no
+// longer.
+func TestKubernetesAddressReused(t *testing.T) {
+	t.Parallel()
+	s := startShop(t, "gateway")
+	first := s.pod(t, "first", "node-1", "127.0.0.51", 1)
+	quiet := s.pod(t, "quiet", "node-1", "127.0.0.52", 2)
+	waiting := s.pod(t, "waiting", "node-1", "", 3) // for its volumes, say
+	job := s.pod(t, "job", "node-1", "127.0.0.53", 4)
+	started := metav1.NewTime(job.CreationTimestamp.Add(10 * time.Second))
+	job = s.status(t, job, func(status *corev1.PodStatus) { status.StartTime = &started })
+	backend, env := backendOf(t)
+	c := collector.Start(t, s.config(t, "gateway", "otlp", env, s.account))
+	f := startTraffic(t, s, c, backend, often)
+	for _, pod := range []*corev1.Pod{first, quiet, job} {
+		f.await(t, pod.Name, f.add(t, pod, byAddress), f.add(t, pod, byUID))
+	}
+
+	// One pod goes and another has its address, as the API server says at once.
+	f.remove(first)
+	s.DeletePod(t, first)
+	second := s.pod(t, "second", "node-2", "127.0.0.51", 5)
+	ofSecond := f.add(t, second, byAddress)
+	secondUID := f.add(t, second, byUID)
+	late := f.add(t, first, byUID) // had waited in a queue
+
+	// One pod goes, and another sends before the API server knows that it has the
+	// address: kubelets tell later.
+	f.remove(quiet)
+	s.DeletePod(t, quiet)
+	early := s.pod(t, "early", "node-2", "", 6)
+	told := early.DeepCopy()
+	told.Status.PodIP = "127.0.0.52"
+	ofEarly := f.add(t, told, byAddress)
+
+	// A pod has ended and stays in the API server with its address, which now
+	// belongs to a pod that is older.
+	f.remove(job)
+	s.status(t, job, func(status *corev1.PodStatus) { status.Phase = corev1.PodSucceeded })
+	waiting = s.status(t, waiting, func(status *corev1.PodStatus) {
+		status.PodIP, status.PodIPs = "127.0.0.53", []corev1.PodIP{{IP: "127.0.0.53"}}
+	})
+	ofWaiting := f.add(t, waiting, byAddress)
+
+	f.await(t, "the new pod", ofSecond, secondUID)
+	start := time.Now()
+	f.awaitBare(t, "what sends early is not taken for the pod before", ofEarly)
+	f.awaitBare(t, "what is older is not taken for the job that has ended", ofWaiting)
+	assert.Less(t, time.Since(start), time.Minute)
+	for _, pod := range []*corev1.Pod{early, waiting} { // news of them, as of any pod that starts
+		s.status(t, pod, func(status *corev1.PodStatus) {
+			status.PodIP = map[string]string{"early": "127.0.0.52", "waiting": "127.0.0.53"}[pod.Name]
+			status.PodIPs = []corev1.PodIP{{IP: status.PodIP}}
+			status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		})
+	}
+	f.await(t, "both are known", ofEarly, ofWaiting)
+	f.settle(t)
+	f.right(t, secondUID, late)
+	for _, st := range []*stream{ofSecond, ofEarly, ofWaiting} {
+		t.Logf("%s: %d spans taken for the pod that had the address before", st.pod.Name, f.rightSince(t, st))
+	}
+	c.Stop(t)
+}
