@@ -21,6 +21,19 @@ type connectionString struct {
 	instrumentationKey string
 	endpoint           *url.URL // the base, without /v2.1/track
 	audience           string
+	applicationID      string
+}
+
+// secrets are the parts that the other side may repeat in what it says, and that are not said on.
+func (c *connectionString) secrets() []string {
+	secrets := []string{c.instrumentationKey}
+	if c.applicationID != "" {
+		secrets = append(secrets, c.applicationID)
+	}
+	if path := strings.TrimSuffix(strings.TrimRight(c.endpoint.Path, "/"), trackPath); path != "" {
+		secrets = append(secrets, path)
+	}
+	return secrets
 }
 
 // parseConnectionString reads Key=Value parts joined by ";". Keys are case-insensitive, unknown ones ignored.
@@ -54,7 +67,7 @@ func parseConnectionString(s string) (connectionString, error) {
 	}
 
 	var cs connectionString
-	cs.instrumentationKey = values["instrumentationkey"]
+	cs.instrumentationKey, cs.applicationID = values["instrumentationkey"], values["applicationid"]
 	switch {
 	case cs.instrumentationKey == "":
 		return connectionString{}, errors.New("part InstrumentationKey is missing or empty")

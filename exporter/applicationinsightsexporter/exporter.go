@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -42,6 +43,7 @@ const maxSplits = 40
 type appInsights struct {
 	cfg       *Config
 	cs        connectionString
+	secrets   []string
 	set       exporter.Settings
 	telemetry *telemetry
 	log       steadyLog
@@ -53,6 +55,8 @@ type appInsights struct {
 	unwell  atomic.Bool // reported as such and not yet as well
 	lowered atomic.Int64
 	warned  sync.Once // of cumulative metrics
+
+	warnedSummary sync.Once
 
 	endLife context.CancelFunc
 	grace   time.Duration
@@ -76,6 +80,7 @@ func newAppInsights(cfg *Config, set exporter.Settings) (*appInsights, error) {
 	x := &appInsights{
 		cfg:       cfg,
 		cs:        cs,
+		secrets:   cs.secrets(),
 		set:       set,
 		telemetry: t,
 		log:       steadyLog{logger: set.Logger, now: time.Now},
@@ -108,7 +113,10 @@ func (x *appInsights) start(ctx context.Context, host component.Host) error {
 	x.host = host
 	cc := x.cfg.ClientConfig
 	cc.Compression = "" // done here, where the size is known and the compressors are kept
-	client, err := cc.ToClient(ctx, host.GetExtensions(), x.set.TelemetrySettings)
+	// The collector's own spans would have the URL, which is part of the connection string.
+	untraced := x.set.TelemetrySettings
+	untraced.TracerProvider = noop.NewTracerProvider()
+	client, err := cc.ToClient(ctx, host.GetExtensions(), untraced)
 	if err != nil {
 		return fmt.Errorf("build HTTP client: %w", err)
 	}
@@ -283,7 +291,7 @@ func (x *appInsights) pushMetrics(ctx context.Context, md pmetric.Metrics) error
 					record++
 					if pt.cumulative {
 						cumulative++
-						x.warned.Do(func() { x.warnCumulative(m) })
+						x.warnCumulative(m)
 					}
 					if pt.noValue || !pt.finite() {
 						p.drop(dropped{reason: reasonNoValue})
@@ -300,10 +308,18 @@ func (x *appInsights) pushMetrics(ctx context.Context, md pmetric.Metrics) error
 	return p.finish(func(err error, refs []ref) error { return consumererror.NewMetrics(err, pickMetrics(md, refs)) })
 }
 
+// warnCumulative says of the first cumulative point what will be counted twice, and what to do. Of summaries it is
+// said by itself: they are cumulative always, and the processor leaves them as they are.
 func (x *appInsights) warnCumulative(m pmetric.Metric) {
-	x.set.Logger.Warn("A cumulative metric has come in. Application Insights adds up every point it is sent, so each point counts again "+
-		"what the points before it have counted. Put the cumulativetodelta processor in front of this exporter. This is said once.",
-		zap.String("metric", m.Name()), zap.String("type", m.Type().String()))
+	once, advice := &x.warned, "Put the cumulative_to_delta processor in front of this exporter."
+	if m.Type() == pmetric.MetricTypeSummary {
+		once, advice = &x.warnedSummary, "No processor turns a summary into a delta: have the application record a histogram, or drop it with the filter processor."
+	}
+	once.Do(func() {
+		x.set.Logger.Warn("A cumulative metric has come in. Application Insights adds up every point it is sent, so each point counts again "+
+			"what the points before it have counted. "+advice+" This is said once.",
+			zap.String("metric", m.Name()), zap.String("type", m.Type().String()))
+	})
 }
 
 // dropped is why an item is never sent (again).
@@ -334,7 +350,7 @@ func (p *push) drop(why dropped) {
 	}
 }
 
-func (p *push) printable(message string) string { return printable(message, p.cs.instrumentationKey) }
+func (p *push) printable(message string) string { return printable(message, p.secrets...) }
 
 // hint is what to do about a status.
 func hint(status int) string {

@@ -622,12 +622,18 @@ func TestCumulativeMetricsAreToldOnce(t *testing.T) {
 		exponential := m.AppendEmpty().SetEmptyExponentialHistogram()
 		exponential.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 		exponential.DataPoints().AppendEmpty().SetSum(1)
+		summary := m.AppendEmpty()
+		summary.SetName("latency")
+		summary.SetEmptySummary().DataPoints().AppendEmpty().SetSum(1)
 		require.NoError(t, x.ConsumeMetrics(context.Background(), md))
 	}
-	entries := f.logs.FilterMessageSnippet("cumulativetodelta").All()
-	require.Len(t, entries, 1)
+	entries := f.logs.FilterMessageSnippet("cumulative").All()
+	require.Len(t, entries, 2, "one for all that the processor converts, one for the summary that it does not")
 	assert.Equal(t, "requests", entries[0].ContextMap()["metric"])
-	assert.Equal(t, map[string]int64{"": 6}, f.counter("cumulative_points"), "a level is not among them")
+	assert.Contains(t, entries[0].Message, "Put the cumulative_to_delta processor in front")
+	assert.Equal(t, "latency", entries[1].ContextMap()["metric"])
+	assert.Contains(t, entries[1].Message, "record a histogram")
+	assert.Equal(t, map[string]int64{"": 8}, f.counter("cumulative_points"), "a level is not among them")
 }
 
 // statusHost records what the exporter says of its health.

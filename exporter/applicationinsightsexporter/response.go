@@ -252,9 +252,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 // maxMessage bounds how much of ingestion's words goes into a log line.
 const maxMessage = 300
 
-// printable makes a message of the other side fit for a log: short, one line, and without the secret.
-func printable(message, secret string) string {
-	if secret != "" {
+// printable makes a message of the other side fit for a log: short, one line, and without the secrets.
+func printable(message string, secrets ...string) string {
+	for _, secret := range secrets {
 		message = strings.NewReplacer(secret, "(hidden)", strings.ToLower(secret), "(hidden)", strings.ToUpper(secret), "(hidden)").Replace(message)
 	}
 	message = strings.Map(func(r rune) rune {

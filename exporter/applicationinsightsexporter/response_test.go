@@ -252,6 +252,7 @@ func TestRetryAfter(t *testing.T) {
 
 func TestPrintable(t *testing.T) {
 	assert.Equal(t, "the key (hidden) is unknown", printable("the key ABC-1 is unknown", "abc-1"))
+	assert.Equal(t, "no such path: (hidden)/v2.1/track, (hidden)", printable("no such path: /ai/v2.1/track, KEY", "key", "/ai"))
 	assert.Equal(t, "two lines and \ufffd", printable("two\nlines\tand \xff", "secret"))
 	long := printable(strings.Repeat("é", 400), "secret")
 	assert.Equal(t, strings.Repeat("é", 300)+"…", long)

@@ -67,7 +67,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	var err, errs error
 	builder.ExporterApplicationinsightsCumulativePoints, err = builder.meter.Int64Counter(
 		"otelcol_exporter_applicationinsights_cumulative_points",
-		metric.WithDescription("Data points that are cumulative. Application Insights adds up what it is sent, so each counts again what the one before it has counted; put the cumulativetodelta processor in front. [Alpha]"),
+		metric.WithDescription("Data points that are cumulative. Application Insights adds up what it is sent, so each counts again what the one before it has counted; put the cumulative_to_delta processor in front. [Alpha]"),
 		metric.WithUnit("{point}"),
 	)
 	errs = errors.Join(errs, err)

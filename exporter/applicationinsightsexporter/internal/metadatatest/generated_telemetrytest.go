@@ -24,7 +24,7 @@ func NewSettings(tt *componenttest.Telemetry) exporter.Settings {
 func AssertEqualExporterApplicationinsightsCumulativePoints(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_exporter_applicationinsights_cumulative_points",
-		Description: "Data points that are cumulative. Application Insights adds up what it is sent, so each counts again what the one before it has counted; put the cumulativetodelta processor in front. [Alpha]",
+		Description: "Data points that are cumulative. Application Insights adds up what it is sent, so each counts again what the one before it has counted; put the cumulative_to_delta processor in front. [Alpha]",
 		Unit:        "{point}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
