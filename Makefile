@@ -98,6 +98,10 @@ e2e-sdks: build ## Run the example apps under the SDKs of Python, Node.js and Ja
 oracle: build ## Compare what arrives at Application Insights with Microsoft's exporters for Node.js and Python
 	go test -tags oracle -count 1 -timeout 20m ./test/oracle
 
+.PHONY: e2e-image
+e2e-image: ## Build the image twice, compare, and run it locked down in 200 MB (needs Linux, root, podman and runc)
+	go test -tags image -count 1 -timeout 30m ./test/image/...
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (default 30s)
 	for pkg in $$(go list ./internal/... ./receiver/... ./processor/... ./exporter/...); do \

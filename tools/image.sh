@@ -2,7 +2,7 @@
 # Builds deploy/Dockerfile for linux/amd64 and linux/arm64, with podman, buildah or
 # docker, whichever is there, into dist/IMAGE_VERSION_linux_ARCH.image.tar: what
 # `docker load`, `podman load`, `ctr images import` and `kind load image-archive` take.
-# The same commit gives the same images. Environment:
+# The same commit gives the same images, by their id, which is printed. Environment:
 #
 #   IMAGE    name of the image (default: otelcol-custom)
 #   VERSION  its tag (default: what tools/version.sh says)
@@ -99,9 +99,9 @@ build_to() {
 
 for arch in $archs; do
 	build_to "$arch" "$context/saved-$arch.tar"
-	digest=$("$release" image "$image:$version" "$context/saved-$arch.tar" "$(archive "$arch")")
+	id=$("$release" image "$image:$version" "$context/saved-$arch.tar" "$(archive "$arch")")
 	rm "$context/saved-$arch.tar"
-	echo "$(archive "$arch"): $image:$version, $digest"
+	echo "$(archive "$arch"): $image:$version, $id"
 done
 
 if [ "${PUSH:-}" = 1 ]; then
@@ -110,9 +110,9 @@ if [ "${PUSH:-}" = 1 ]; then
 		list=otelcol-custom-push-$$
 		"$engine" manifest create "$list" > /dev/null
 		for arch in $archs; do
-			"$engine" manifest add "$list" "oci-archive:$(archive "$arch")" > /dev/null
+			"$engine" manifest add "$list" "docker-archive:$(archive "$arch")" > /dev/null
 		done
-		"$engine" manifest push --all --rm "$list" "docker://$image:$version"
+		"$engine" manifest push --all --rm --format v2s2 "$list" "docker://$image:$version"
 		;;
 	docker)
 		pushed=()
