@@ -14,8 +14,9 @@ import (
 type Config struct {
 	// MaxDecodedMiB is for one request. One that would take more is refused for good.
 	MaxDecodedMiB int `mapstructure:"max_decoded_mib"`
-	// MaxInFlightMiB is for all requests that are in progress. What would go over it
-	// is refused for now, and clients send it again.
+	// MaxInFlightMiB is for all requests that are in progress, half of it for those
+	// from one address. What would go over it is refused for now, and clients send it
+	// again.
 	MaxInFlightMiB int `mapstructure:"max_in_flight_mib"`
 	// prevent unkeyed literal initialization
 	_ struct{}
@@ -36,9 +37,9 @@ func (c *Config) Validate() error {
 	if c.MaxDecodedMiB < 1 || c.MaxDecodedMiB > maxMiB {
 		errs = append(errs, fmt.Errorf("max_decoded_mib: %d; allowed are 1 to %d", c.MaxDecodedMiB, maxMiB))
 	}
-	if c.MaxInFlightMiB < c.MaxDecodedMiB || c.MaxInFlightMiB > maxMiB {
-		errs = append(errs, fmt.Errorf("max_in_flight_mib: %d; allowed are max_decoded_mib (%d) to %d: a request between them would never be taken",
-			c.MaxInFlightMiB, c.MaxDecodedMiB, maxMiB))
+	if c.MaxInFlightMiB < 2*c.MaxDecodedMiB || c.MaxInFlightMiB > 2*maxMiB {
+		errs = append(errs, fmt.Errorf("max_in_flight_mib: %d; allowed are twice max_decoded_mib (%d) to %d: half of it is for one client",
+			c.MaxInFlightMiB, 2*c.MaxDecodedMiB, 2*maxMiB))
 	}
 	return errors.Join(errs...)
 }

@@ -34,8 +34,8 @@ func TestValidate(t *testing.T) {
 	}{
 		"zero":     {Config{MaxInFlightMiB: 1}, "max_decoded_mib: 0; allowed are 1 to 1073741824"},
 		"negative": {Config{MaxDecodedMiB: -1, MaxInFlightMiB: 1}, "max_decoded_mib: -1; allowed are 1 to 1073741824"},
-		"huge":     {Config{MaxDecodedMiB: 1, MaxInFlightMiB: 1<<30 + 1}, "max_in_flight_mib: 1073741825; allowed are max_decoded_mib (1) to 1073741824"},
-		"less":     {Config{MaxDecodedMiB: 2, MaxInFlightMiB: 1}, "max_in_flight_mib: 1; allowed are max_decoded_mib (2) to 1073741824"},
+		"huge":     {Config{MaxDecodedMiB: 1, MaxInFlightMiB: 1<<31 + 1}, "max_in_flight_mib: 2147483649; allowed are twice max_decoded_mib (2) to 2147483648"},
+		"less":     {Config{MaxDecodedMiB: 2, MaxInFlightMiB: 3}, "max_in_flight_mib: 3; allowed are twice max_decoded_mib (4) to 2147483648"},
 	} {
 		assert.ErrorContains(t, tt.config.Validate(), tt.err, name)
 	}

@@ -4,9 +4,11 @@ package refusalsextension
 
 import (
 	"context"
-	"errors"
+	"net/netip"
 	"reflect"
+	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -15,57 +17,70 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
+
+// handshakeLimit is for a new connection to speak HTTP/2; gRPC's default is two minutes.
+const handshakeLimit = 10 * time.Second
 
 // GetGRPCServerOptions implements extensionmiddleware.GRPCServer. A stats handler is
 // told of requests that fail before any interceptor sees them: too large, or not
-// protobuf. The codec sees a request before it is decoded, but cannot answer it as it
-// should be: it leaves that to the interceptor.
+// protobuf. The interceptor stands behind the server's own, so that only who is let in
+// has a request decoded: the codec keeps it for that.
 func (r *refusals) GetGRPCServerOptions(context.Context) ([]grpc.ServerOption, error) {
+	decoder := encoding.GetCodecV2(proto.Name)
 	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(&codec{CodecV2: encoding.GetCodecV2(proto.Name), refusals: r}),
+		grpc.ConnectionTimeout(handshakeLimit),
+		grpc.InTapHandle(r.tap),
+		grpc.ForceServerCodecV2(&codec{CodecV2: decoder, refusals: r}),
 		grpc.StatsHandler(statsHandler{r}),
-		grpc.ChainUnaryInterceptor(intercept),
+		grpc.ChainUnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			c, ok := ctx.Value(callKey{}).(*call)
+			if !ok || c.body == nil {
+				return next(ctx, request)
+			}
+			size, err := r.decode(c, request, decoder)
+			if err != nil {
+				return nil, err
+			}
+			defer r.limits.release(c.client, size)
+			return next(ctx, request)
+		}),
 	}, nil
 }
+
+// decode reserves what a request takes, which it returns, and decodes it.
+func (r *refusals) decode(c *call, request any, decoder encoding.CodecV2) (int, error) {
+	defer c.free()
+	size, err := requestTypes[typeName(request)].decodedSize(c.body.ReadOnlyData())
+	if c.refused = r.limits.check(size, err); c.refused != nil {
+		return 0, status.Error(codes.InvalidArgument, c.refused.Error())
+	}
+	if !r.limits.take(c.client, size) {
+		c.refused = errFull
+		return 0, full
+	}
+	if err := decoder.Unmarshal(mem.BufferSlice{c.body}, request); err != nil {
+		r.limits.release(c.client, size)
+		return 0, status.Errorf(codes.Internal, "unmarshal the request: %v", err)
+	}
+	return size, nil
+}
+
+// full is errFull with the delay that OTLP's clients look for.
+var full = func() error {
+	s, err := status.New(codes.Unavailable, errFull.Error()).WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	if err != nil { // the detail is a constant
+		panic(err)
+	}
+	return s.Err()
+}()
 
 // requestTypes are the Go types of OTLP's requests, which are not exported.
 var requestTypes = map[string]*message{
 	"ExportTraceServiceRequest":   traces,
 	"ExportMetricsServiceRequest": metrics,
 	"ExportLogsServiceRequest":    logs,
-}
-
-// codec decodes requests that there is room for.
-type codec struct {
-	encoding.CodecV2
-	refusals *refusals
-}
-
-// Unmarshal implements encoding.CodecV2. A request for which there is no room is left
-// empty.
-func (c *codec) Unmarshal(data mem.BufferSlice, request any) error {
-	known, ok := requestTypes[typeName(request)]
-	if !ok {
-		return c.CodecV2.Unmarshal(data, request)
-	}
-	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer whole.Free()
-	size, err := known.decodedSize(whole.ReadOnlyData())
-	err = c.refusals.limits.check(size, err)
-	if err == nil && !c.refusals.limits.take(size) {
-		err = errFull
-	}
-	if err != nil {
-		c.refusals.decoded.Store(request, reservation{refused: err})
-		return nil
-	}
-	if err := c.CodecV2.Unmarshal(mem.BufferSlice{whole}, request); err != nil {
-		c.refusals.limits.release(size)
-		return err
-	}
-	c.refusals.decoded.Store(request, reservation{size: size})
-	return nil
 }
 
 func typeName(v any) string {
@@ -76,30 +91,38 @@ func typeName(v any) string {
 	return t.Elem().Name()
 }
 
-// reservation is what the codec found: the bytes that it reserved, or why it did not.
-type reservation struct {
-	size    int
-	refused error
+// codec leaves OTLP's requests empty, and what they are decoded from to the interceptor.
+type codec struct {
+	encoding.CodecV2
+	refusals *refusals
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (c *codec) Unmarshal(data mem.BufferSlice, request any) error {
+	if _, ok := requestTypes[typeName(request)]; !ok {
+		return c.CodecV2.Unmarshal(data, request)
+	}
+	c.refusals.encoded.Store(request, data.MaterializeToBuffer(mem.DefaultBufferPool()))
+	return nil
 }
 
 // call is a request from its begin to its end.
 type call struct {
-	method string
-	reservation
+	method  string
+	client  netip.Addr
+	body    mem.Buffer // of a request of OTLP until it is decoded
+	refused error
+}
+
+// free may be called more than once.
+func (c *call) free() {
+	if c.body != nil {
+		c.body.Free()
+		c.body = nil
+	}
 }
 
 type callKey struct{}
-
-func intercept(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if c, ok := ctx.Value(callKey{}).(*call); ok && c.refused != nil {
-		code := codes.InvalidArgument
-		if errors.Is(c.refused, errFull) {
-			code = codes.Unavailable
-		}
-		return nil, status.Error(code, c.refused.Error())
-	}
-	return next(ctx, request)
-}
 
 type statsHandler struct{ *refusals }
 
@@ -107,7 +130,8 @@ var _ stats.Handler = statsHandler{}
 
 // TagRPC implements stats.Handler.
 func (statsHandler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
-	return context.WithValue(ctx, callKey{}, &call{method: info.FullMethodName})
+	client, _ := clientOf(ctx)
+	return context.WithValue(ctx, callKey{}, &call{method: info.FullMethodName, client: client})
 }
 
 // HandleRPC implements stats.Handler.
@@ -117,12 +141,15 @@ func (h statsHandler) HandleRPC(ctx context.Context, event stats.RPCStats) {
 		return
 	}
 	switch event := event.(type) {
-	case *stats.InPayload: // the codec was here just before
-		if found, ok := h.decoded.LoadAndDelete(event.Payload); ok {
-			c.reservation = found.(reservation)
+	case *stats.InPayload: // the codec was called just before
+		if u, ok := ctx.Value(uploadKey{}).(*upload); ok {
+			u.finish()
+		}
+		if body, ok := h.encoded.LoadAndDelete(event.Payload); ok {
+			c.body = body.(mem.Buffer)
 		}
 	case *stats.End:
-		h.limits.release(c.size)
+		c.free()
 		h.ended(ctx, c, status.Code(event.Error))
 	default: // says nothing of a request's end
 	}
@@ -131,17 +158,30 @@ func (h statsHandler) HandleRPC(ctx context.Context, event stats.RPCStats) {
 // ended reports a call that was refused.
 func (h statsHandler) ended(ctx context.Context, c *call, code codes.Code) {
 	switch code {
-	case codes.InvalidArgument, codes.ResourceExhausted, codes.Internal, codes.Unimplemented:
+	case codes.InvalidArgument, codes.ResourceExhausted, codes.Internal, codes.Unimplemented,
+		codes.Unauthenticated, codes.PermissionDenied:
 	default:
+		if u, ok := ctx.Value(uploadKey{}).(*upload); ok && c.refused == nil {
+			c.refused = u.cancelled()
+		}
 		if c.refused == nil {
 			return
 		}
 	}
-	client := ""
-	if p, ok := peer.FromContext(ctx); ok {
-		client = p.Addr.String()
-	}
+	_, client := clientOf(ctx)
 	h.refused(ctx, refusal{transport: "grpc", status: code.String(), reason: c.refused, target: c.method, client: client})
+}
+
+// clientOf returns the address that a call is from, and the same with its port.
+func clientOf(ctx context.Context) (netip.Addr, string) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return netip.Addr{}, ""
+	}
+	if address, ok := p.Addr.(interface{ AddrPort() netip.AddrPort }); ok {
+		return address.AddrPort().Addr(), p.Addr.String()
+	}
+	return netip.Addr{}, p.Addr.String()
 }
 
 // TagConn implements stats.Handler.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -34,7 +35,7 @@ func (r *refusals) GetHTTPHandler(context.Context) (extensionmiddleware.WrapHTTP
 
 // serveHTTP passes the request on, or answers it and returns why it did not.
 func (r *refusals) serveHTTP(w *watchedWriter, req *http.Request, next http.Handler) (reason error) {
-	body := reservedBody{limits: &r.limits}
+	body := reservedBody{limits: &r.limits, client: addressOf(req.RemoteAddr)}
 	defer body.release()
 	data, err := body.read(req.Body)
 	var size int
@@ -89,6 +90,7 @@ func decodedSizeOf(req *http.Request, data []byte) (int, error) {
 // reservedBody reads a body into memory that it has reserved.
 type reservedBody struct {
 	limits *limits
+	client netip.Addr
 	taken  int
 }
 
@@ -97,14 +99,14 @@ func (b *reservedBody) grow(n int) bool {
 	if n <= b.taken {
 		return true
 	}
-	if !b.limits.take(n - b.taken) {
+	if !b.limits.take(b.client, n-b.taken) {
 		return false
 	}
 	b.taken = n
 	return true
 }
 
-func (b *reservedBody) release() { b.limits.release(b.taken) }
+func (b *reservedBody) release() { b.limits.release(b.client, b.taken) }
 
 // read returns all of the body. What comes slowly is given memory as it comes.
 func (b *reservedBody) read(body io.Reader) ([]byte, error) {

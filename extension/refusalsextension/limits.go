@@ -5,28 +5,45 @@ package refusalsextension
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"net/netip"
+	"sync"
 )
 
-var errFull = errors.New("requests in progress take all of max_in_flight_mib; send it again later")
+var errFull = errors.New("requests in progress take all of max_in_flight_mib, or half of it from this address; send it again later")
 
 // limits are what requests may take in memory, in bytes.
 type limits struct {
 	decoded  int // one request
-	inFlight int // all of them that are in progress
-	used     atomic.Int64
+	inFlight int // all of them that are in progress; half of it those from one address
+
+	mu     sync.Mutex
+	used   int
+	usedBy map[netip.Addr]int
 }
 
-// take reserves n bytes, or none of them.
-func (l *limits) take(n int) bool {
-	if l.used.Add(int64(n)) <= int64(l.inFlight) {
-		return true
+// take reserves n bytes for a client, or none of them.
+func (l *limits) take(client netip.Addr, n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.used+n > l.inFlight || l.usedBy[client]+n > l.inFlight/2 {
+		return false
 	}
-	l.used.Add(-int64(n))
-	return false
+	if l.usedBy == nil {
+		l.usedBy = map[netip.Addr]int{}
+	}
+	l.used += n
+	l.usedBy[client] += n
+	return true
 }
 
-func (l *limits) release(n int) { l.used.Add(-int64(n)) }
+func (l *limits) release(client netip.Addr, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.used -= n
+	if l.usedBy[client] -= n; l.usedBy[client] == 0 {
+		delete(l.usedBy, client)
+	}
+}
 
 // check returns an error for a request that is never taken: its size, or what was wrong
 // when it was sized.
@@ -35,4 +52,11 @@ func (l *limits) check(size int, err error) error {
 		return fmt.Errorf("it would take more than %d MiB decoded, which is max_decoded_mib", l.decoded>>20)
 	}
 	return err
+}
+
+// addressOf returns the host of an address with a port, none when it has no such form:
+// clients without one share what one may have.
+func addressOf(hostport string) netip.Addr {
+	address, _ := netip.ParseAddrPort(hostport)
+	return address.Addr()
 }

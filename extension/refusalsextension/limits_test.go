@@ -5,8 +5,10 @@ package refusalsextension
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -20,6 +22,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -28,13 +33,13 @@ import (
 	"github.com/otelcol-custom/otelcol-custom/extension/refusalsextension/internal/metadata"
 )
 
-// limited makes the extension with both limits at 1 MiB, and its log.
+// limited makes the extension with 1 MiB for a request and for a client, and its log.
 func limited(t *testing.T) (*refusals, *observer.ObservedLogs) {
 	t.Helper()
 	core, logged := observer.New(zap.InfoLevel)
 	set := extensiontest.NewNopSettings(metadata.Type)
 	set.Logger = zap.New(core)
-	ext, err := NewFactory().Create(t.Context(), set, &Config{MaxDecodedMiB: 1, MaxInFlightMiB: 1})
+	ext, err := NewFactory().Create(t.Context(), set, &Config{MaxDecodedMiB: 1, MaxInFlightMiB: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ext.Shutdown(context.Background())) })
 	return ext.(*refusals), logged
@@ -154,24 +159,25 @@ func TestLimitsHTTP(t *testing.T) {
 		assert.Equal(t, answer{status: http.StatusOK}, <-first)
 	}
 	require.NoError(t, s.Shutdown(t.Context())) // waits for what is in progress
-	assert.Zero(t, ext.limits.used.Load())
+	assert.Zero(t, ext.limits.used)
+	assert.Empty(t, ext.limits.usedBy)
 }
 
 // What is not in memory yet is not reserved: a client that sends slowly takes what it sent.
 func TestReadReservesAsItComes(t *testing.T) {
-	l := &limits{inFlight: 64 << 10}
+	l := &limits{inFlight: 128 << 10} // half of it for one client
 	body := reservedBody{limits: l}
 	data, err := body.read(bytes.NewReader(make([]byte, 5000)))
 	require.NoError(t, err)
 	assert.Len(t, data, 5000)
-	assert.EqualValues(t, 8<<10, l.used.Load())
+	assert.Equal(t, 8<<10, l.used)
 	body.release()
 
 	body = reservedBody{limits: l}
 	_, err = body.read(bytes.NewReader(make([]byte, 64<<10+1)))
 	require.ErrorIs(t, err, errFull)
 	body.release()
-	assert.Zero(t, l.used.Load())
+	assert.Zero(t, l.used)
 }
 
 func TestLimitsGRPC(t *testing.T) {
@@ -214,6 +220,14 @@ func TestLimitsGRPC(t *testing.T) {
 		err := export(good)
 		assert.Equal(t, codes.Unavailable, status.Code(err), "clients send it again")
 		require.ErrorContains(t, err, "max_in_flight_mib")
+		var delays []time.Duration
+		for _, detail := range status.Convert(err).Details() {
+			if info, ok := detail.(*errdetails.RetryInfo); ok {
+				delays = append(delays, info.GetRetryDelay().AsDuration())
+			}
+		}
+		assert.Equal(t, []time.Duration{time.Second}, delays)
+		time.Sleep(2 * uploadGrace) // it is all there: nothing happens to it now
 		handler.end <- struct{}{}
 		require.NoError(t, <-first)
 	}
@@ -224,11 +238,81 @@ func TestLimitsGRPC(t *testing.T) {
 	require.NoError(t, export(ptraceotlp.NewExportRequest()))
 
 	s.GracefulStop()
-	assert.Zero(t, ext.limits.used.Load())
-	ext.decoded.Range(func(key, _ any) bool { t.Errorf("left behind: %v", key); return true })
-	var reasons []any
+	assert.Zero(t, ext.limits.used)
+	assert.Empty(t, ext.limits.usedBy)
+	ext.encoded.Range(func(key, _ any) bool { t.Errorf("left behind: %v", key); return true })
+	var statuses []any
 	for _, entry := range logged.All() {
-		reasons = append(reasons, entry.ContextMap()["status"])
+		statuses = append(statuses, entry.ContextMap()["status"])
 	}
-	assert.ElementsMatch(t, []any{"InvalidArgument", "InvalidArgument", "Unavailable", "Unavailable", "Unauthenticated"}, reasons)
+	assert.ElementsMatch(t, []any{"InvalidArgument", "InvalidArgument", "Unavailable", "Unavailable", "Unauthenticated", "Unauthenticated"}, statuses)
+}
+
+// One client that takes all it may leaves as much for others.
+func TestOneClientTakesHalf(t *testing.T) {
+	one, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
+	l := limits{inFlight: 10}
+	assert.True(t, l.take(one, 5))
+	assert.False(t, l.take(one, 1))
+	assert.True(t, l.take(other, 3))
+	assert.False(t, l.take(other, 3))
+	l.release(one, 5)
+	assert.True(t, l.take(one, 1))
+	l.release(one, 1)
+	l.release(other, 3)
+	assert.Empty(t, l.usedBy)
+}
+
+// Requests of which the end does not come take up room for the largest, until there is
+// none; what comes whole is served meanwhile as long as it has room of its own.
+func TestHalfMessages(t *testing.T) {
+	ext, logged := limited(t)
+	ext.limits.inFlight = 4 * uploadReserve // two for one client
+	options, err := ext.GetGRPCServerOptions(t.Context())
+	require.NoError(t, err)
+	s := grpc.NewServer(options...)
+	ptraceotlp.RegisterGRPCServer(s, newBlocking())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go func() { _ = s.Serve(listener) }()
+	t.Cleanup(s.Stop)
+
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, http2.ClientPreface)
+	require.NoError(t, err)
+	framer := http2.NewFramer(conn, conn)
+	require.NoError(t, framer.WriteSettings())
+	var header bytes.Buffer
+	encoder := hpack.NewEncoder(&header)
+	for stream := uint32(1); stream <= 5; stream += 2 {
+		header.Reset()
+		for _, field := range []hpack.HeaderField{
+			{Name: ":method", Value: "POST"},
+			{Name: ":scheme", Value: "http"},
+			{Name: ":path", Value: "/opentelemetry.proto.collector.trace.v1.TraceService/Export"},
+			{Name: ":authority", Value: "collector"},
+			{Name: "content-type", Value: "application/grpc"},
+			{Name: "te", Value: "trailers"},
+		} {
+			require.NoError(t, encoder.WriteField(field))
+		}
+		require.NoError(t, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: header.Bytes(), EndHeaders: true}))
+		require.NoError(t, framer.WriteData(stream, false, []byte{0, 0, 0, 0, 100, 1, 2, 3})) // 3 bytes of 100
+	}
+
+	require.Eventually(t, func() bool { return logged.Len() == 1 }, 10*time.Second, 10*time.Millisecond, "the third is cancelled")
+	fields := logged.All()[0].ContextMap()
+	assert.Equal(t, "Canceled", fields["status"])
+	assert.Contains(t, fields["reason"], "max_in_flight_mib")
+	ext.limits.mu.Lock()
+	assert.Equal(t, 2*uploadReserve, ext.limits.used)
+	ext.limits.mu.Unlock()
+
+	require.NoError(t, conn.Close())
+	require.Eventually(t, func() bool {
+		ext.limits.mu.Lock()
+		defer ext.limits.mu.Unlock()
+		return ext.limits.used == 0
+	}, 10*time.Second, 10*time.Millisecond, "what goes with the connection is given back")
 }

@@ -25,7 +25,7 @@ type refusals struct {
 	builder *metadata.TelemetryBuilder
 
 	limits  limits
-	decoded sync.Map // of requests that the codec has seen and the stats handler has not: their reservation
+	encoded sync.Map // of requests that the codec has seen and the stats handler has not: their bytes
 }
 
 var (
