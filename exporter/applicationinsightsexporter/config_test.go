@@ -4,9 +4,11 @@ package applicationinsightsexporter
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +16,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 	"go.opentelemetry.io/collector/exporter/exporterhelper"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/otelcol-custom/otelcol-custom/exporter/applicationinsightsexporter/internal/metadata"
@@ -146,28 +150,98 @@ func TestDefaults(t *testing.T) {
 	assert.False(t, cfg.QueueConfig.Get().BlockOnOverflow)
 }
 
-// Every key of ours has a row in the README.
+// Every key of ours has a row in the README, and every key of the parts that are not ours is named there.
 func TestReadmeHasEveryKey(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	var keys func(prefix string, typ reflect.Type)
-	keys = func(prefix string, typ reflect.Type) {
+	var keys func(typ reflect.Type, each func(key string, of reflect.Type))
+	keys = func(typ reflect.Type, each func(string, reflect.Type)) {
 		for field := range typ.Fields() {
-			name, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
-			if name == "" || name == "sending_queue" || name == "retry_on_failure" {
-				continue
-			}
-			switch field.Type {
-			case reflect.TypeFor[PropertiesConfig]():
-				keys(name+"::", field.Type)
-			case reflect.TypeFor[configoptional.Optional[CredentialConfig]]():
-				keys(name+"::", reflect.TypeFor[CredentialConfig]())
+			name, options, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
+			switch {
+			case name == "-" || (name == "" && options == ""):
+			case strings.Contains(options, "squash"):
+				keys(field.Type, each)
 			default:
-				assert.Contains(t, string(readme), "| `"+prefix+name+"` |")
+				each(name, field.Type)
 			}
 		}
 	}
-	keys("", reflect.TypeFor[Config]())
+	row := func(prefix string) func(string, reflect.Type) {
+		return func(key string, _ reflect.Type) {
+			assert.True(t, strings.Contains(string(readme), "| `"+prefix+key+"` |"), prefix+key)
+		}
+	}
+	named := func(key string, _ reflect.Type) {
+		assert.True(t, regexp.MustCompile("`([a-z_:]+::)?"+key+"(::[a-z_:]+)?`").Match(readme), key)
+	}
+	theirs := map[string]bool{}
+	keys(reflect.TypeFor[confighttp.ClientConfig](), func(key string, typ reflect.Type) {
+		named(key, typ)
+		theirs[key] = true
+	})
+	keys(reflect.TypeFor[Config](), func(key string, typ reflect.Type) {
+		switch {
+		case typ == reflect.TypeFor[PropertiesConfig]():
+			keys(typ, row("properties::"))
+		case key == "credential":
+			keys(reflect.TypeFor[CredentialConfig](), row("credential::"))
+		case key == "retry_on_failure":
+			keys(typ, row("retry_on_failure::"))
+		case key == "sending_queue":
+			keys(reflect.TypeFor[exporterhelper.QueueBatchConfig](), named)
+			keys(reflect.TypeFor[exporterhelper.BatchConfig](), named)
+		case !theirs[key]:
+			row("")(key, typ)
+		}
+	})
+	assert.True(t, theirs["proxy_url"], "the client's keys were looked at")
+}
+
+// The envelope that the README shows is the one that is sent, in both conventions.
+func TestReadmeExample(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, text, ok := strings.Cut(string(readme), "```json\n")
+	require.True(t, ok)
+	text, _, _ = strings.Cut(text, "```")
+	var want any
+	require.NoError(t, json.Unmarshal([]byte(text), &want))
+	for _, attributes := range []map[string]any{
+		{"http.method": "GET", "http.scheme": "https", "http.host": "shop.example.com", "http.target": "/cart/17", "http.status_code": 404},
+		{"http.request.method": "GET", "url.scheme": "https", "server.address": "shop.example.com", "url.path": "/cart/17", "http.response.status_code": 404},
+	} {
+		x := newTestExporter(t, map[string]any{"properties": map[string]any{"consumed": false}})
+		td := someTraces(1)
+		rs := td.ResourceSpans().At(0)
+		require.NoError(t, rs.Resource().Attributes().FromRaw(map[string]any{"ai.cloud.role": "shop.checkout", "k8s.pod.name": "checkout-7d9f8c6b5-x2x4z"}))
+		s := rs.ScopeSpans().At(0).Spans().At(0)
+		s.SetKind(ptrace.SpanKindServer)
+		require.NoError(t, s.Attributes().FromRaw(attributes))
+		s.Attributes().PutStr("http.route", "/cart/{id}")
+		s.Attributes().PutInt("cart.items", 3)
+		e := x.newEncoder()
+		encodeTraces(e, td)
+		var got any
+		require.NoError(t, json.Unmarshal(e.buf, &got))
+		assert.Equal(t, want, leftOut(want, got))
+	}
+}
+
+// leftOut puts an ellipsis in got where want has one.
+func leftOut(want, got any) any {
+	if want == "…" && got != nil {
+		return want
+	}
+	w, ok := want.(map[string]any)
+	g, both := got.(map[string]any)
+	if !ok || !both {
+		return got
+	}
+	for k := range g {
+		g[k] = leftOut(w[k], g[k])
+	}
+	return g
 }
 
 func TestConnectionString(t *testing.T) {
@@ -182,6 +256,7 @@ func TestConnectionString(t *testing.T) {
 		{name: "unknown key", in: "InstrumentationKey=k;Future=1;Future=2", key: "k", track: "https://dc.services.visualstudio.com/v2.1/track", audience: public},
 		{name: "value with =", in: "InstrumentationKey=k;IngestionEndpoint=https://x/a=b", key: "k", track: "https://x/a=b/v2.1/track", audience: public},
 		{name: "a path that is there already", in: "InstrumentationKey=k;IngestionEndpoint=https://x/v2.1/track/", key: "k", track: "https://x/v2.1/track", audience: public},
+		{name: "the path of older clients", in: "InstrumentationKey=k;IngestionEndpoint=https://x/ai/v2/track", key: "k", track: "https://x/ai/v2.1/track", audience: public},
 		{name: "http", in: "InstrumentationKey=k;IngestionEndpoint=http://localhost:8080", key: "k", track: "http://localhost:8080/v2.1/track", audience: public},
 		{name: "empty endpoint", in: "InstrumentationKey=k;IngestionEndpoint=", key: "k", track: "https://dc.services.visualstudio.com/v2.1/track", audience: public},
 		{name: "suffix", in: "InstrumentationKey=k;EndpointSuffix=applicationinsights.us", key: "k", track: "https://dc.applicationinsights.us/v2.1/track", audience: "https://monitor.azure.us"},

@@ -30,7 +30,7 @@ func (c *connectionString) secrets() []string {
 	if c.applicationID != "" {
 		secrets = append(secrets, c.applicationID)
 	}
-	if path := strings.TrimSuffix(strings.TrimRight(c.endpoint.Path, "/"), trackPath); path != "" {
+	if path := basePath(c.endpoint); path != "" {
 		secrets = append(secrets, path)
 	}
 	return secrets
@@ -141,13 +141,22 @@ func parseEndpoint(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// trackURL is where envelopes are posted below a base. A base that ends in the path already is taken as it is.
+// trackURL is where envelopes are posted below a base. A base that ends in the path already, or in the one of older
+// clients, is not given it twice.
 func trackURL(base *url.URL) *url.URL {
 	u := *base
-	u.Path = strings.TrimRight(u.Path, "/")
+	u.Path = basePath(base) + trackPath
 	u.RawPath = ""
-	if !strings.HasSuffix(u.Path, trackPath) {
-		u.Path += trackPath
-	}
 	return &u
+}
+
+// basePath is what stands before the path of ingestion, without a slash at its end.
+func basePath(u *url.URL) string {
+	path := strings.TrimRight(u.Path, "/")
+	for _, track := range []string{trackPath, "/v2/track"} {
+		if rest, ok := strings.CutSuffix(path, track); ok {
+			return rest
+		}
+	}
+	return path
 }
