@@ -20,6 +20,7 @@ import (
 
 	"github.com/otelcol-custom/otelcol-custom/test/harness"
 	"github.com/otelcol-custom/otelcol-custom/test/harness/collector"
+	"github.com/otelcol-custom/otelcol-custom/test/harness/telemetry"
 )
 
 const often = 20 * time.Millisecond
@@ -86,16 +87,22 @@ func TestKubernetesCompacted(t *testing.T) {
 	fresh := s.pod(t, "fresh", "node-2", "127.0.0.33", 3)
 	s.DeletePod(t, gone)
 	streams = append(streams, f.add(t, fresh, byAddress), f.add(t, fresh, byUID))
+	// Nobody tells the collector that the address is another's now; a UID tells.
+	heir := s.pod(t, "heir", "node-2", "127.0.0.32", 5)
+	heirAddress, heirUID := f.add(t, heir, byAddress), f.add(t, heir, byUID)
+	streams = append(streams, heirUID)
 	s.CompactEtcd(t)
 	s.KillAPIServer()
 	s.StartAPIServer(t) // one that does not remember what etcd forgot
 	link.Mend(t)
-	f.await(t, "a pod of that time", streams[3:]...)
+	f.await(t, "pods of that time", append(streams[3:], heirAddress)...)
 	f.await(t, "the old pod", streams[:2]...)
 	late := s.pod(t, "late", "node-1", "127.0.0.34", 4)
-	f.await(t, "a pod after that", f.add(t, late, byAddress), f.add(t, late, byUID))
+	streams = append(streams, f.add(t, late, byAddress), f.add(t, late, byUID))
+	f.await(t, "a pod after that", streams[len(streams)-2:]...)
 	f.settle(t)
-	f.right(t)
+	f.right(t, streams...)
+	t.Logf("%d spans taken for the pod that had the address before", f.rightSince(t, heirAddress))
 	c.Stop(t)
 }
 
@@ -247,4 +254,50 @@ func TestKubernetesAddressReused(t *testing.T) {
 		t.Logf("%s: %d spans taken for the pod that had the address before", st.pod.Name, f.rightSince(t, st))
 	}
 	c.Stop(t)
+}
+
+// Where there is no cluster at all, telemetry passes when the config says that there
+// is none, and the log has it once, for all spans of all pipelines.
+func TestKubernetesNowhere(t *testing.T) {
+	t.Parallel()
+	backend, env := backendOf(t)
+	for _, m := range []mode{"agent", "gateway"} {
+		t.Run(string(m), func(t *testing.T) {
+			config := m.config(t, "otlp", env)
+			delete(config.Env, "KUBECONFIG")
+			// k8s_attributes has an auth_type none too, but asks for the address of an API
+			// server even so, and does not come back from its start when there is none.
+			config.Overlay = "processors::k8s_attributes::passthrough: true\nprocessors::k8senrich::container_resources::auth_type: none"
+			c := collector.Start(t, config)
+			for range 3 {
+				s := telemetry.NewShop()
+				send(t, c, s)
+				harness.Await(t, "spans", func() error { return atOTLP(backend, s) })
+			}
+			assert.Equal(t, 1, strings.Count(c.Stderr.String(), "no cluster here; telemetry passes without limits and requests"))
+			c.Stop(t)
+		})
+	}
+}
+
+// Where credentials are asked for and there are none, the collector ends and says
+// what to do. (k8senrich starts before k8s_attributes, which would hang.)
+func TestKubernetesNoCredentials(t *testing.T) {
+	t.Parallel()
+	for _, m := range []mode{"agent", "gateway"} {
+		for auth, says := range map[string]string{
+			"serviceAccount": `no cluster for "serviceAccount" here: unable to load in-cluster configuration`,
+			"kubeConfig":     `no cluster for "kubeConfig" here: invalid configuration`,
+		} {
+			t.Run(string(m)+" "+auth, func(t *testing.T) {
+				config := m.config(t, "console", nil)
+				delete(config.Env, "KUBECONFIG")
+				config.Overlay = fmt.Sprintf("processors::k8s_attributes::auth_type: %[1]s\nprocessors::k8senrich::container_resources::auth_type: %[1]s\n"+
+					"service::extensions: [file_storage, refusals]", auth) // none that listens
+				p := collector.Run(t, "", config)
+				assert.Equal(t, 1, p.ExitCode())
+				assert.Contains(t, p.Stderr.String(), says)
+			})
+		}
+	}
 }
