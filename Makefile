@@ -32,6 +32,10 @@ demo: ## Send one trace to the collector that `make run` started in another term
 		--telemetry-attributes 'order_id="1234"' 2>&1) || { echo "$$out"; exit 1; }
 	@echo 'Sent: a trace of two spans from the service "checkout". It is on the console of "make run".'
 
+.PHONY: dist
+dist: ## Build dist/*.tar.gz and *.zip for Linux, macOS and Windows, with SBOMs and SHA256SUMS
+	tools/dist.sh
+
 .PHONY: image
 image: ## Build dist/*.image.tar for linux/amd64 and arm64 (needs podman, buildah or docker); tools/image.sh has its variables
 	tools/image.sh
