@@ -47,6 +47,7 @@ var mappedAttributes = []string{
 	"microsoft.dependency.data", "microsoft.dependency.name", "microsoft.dependency.resultCode", "microsoft.dependency.target",
 	"microsoft.dependency.type", "microsoft.operation_name", "microsoft.request.name", "microsoft.request.resultCode",
 	"microsoft.request.source", "microsoft.request.url", "microsoft.sample_rate", "microsoft.session.id", "net.sock.peer.addr",
+	"net.sock.peer.name",
 	"peer.address", "rpc.connect_rpc.error_code", "rpc.jsonrpc.error_code", "rpc.response.status_code", "rpc.system.name",
 	"service.peer.name", "session.id",
 }
@@ -91,6 +92,13 @@ var accepted = []acceptance{
 	{id: "empty-name", applies: func(d *difference) bool {
 		return d.ours == "unnamed" || d.is("(the item)") && (d.span.Name == "" || len(d.span.Events) == 1 && d.span.Events[0].Name == "")
 	}},
+	{id: "empty-attributes", applies: func(d *difference) bool {
+		return d.exporter == "python" && d.is("name", "tags.ai.operation.name", "url") && d.span.Attributes["url.full"] == ""
+	}},
+	{id: "internal-http", applies: func(d *difference) bool {
+		return d.exporter == "python" && d.span.Kind == 0 && d.has("http.request.method", "http.method") &&
+			d.is("name", "type", "data", "resultCode", "target")
+	}},
 	{id: "request-name", applies: func(d *difference) bool {
 		return d.is("name", "tags.ai.operation.name") && d.span.Kind == 1 && !d.has("http.route")
 	}},
@@ -108,7 +116,7 @@ var accepted = []acceptance{
 			d.is("type", "target", "source", "data", "resultCode", "name", "url")
 	}},
 	{id: "since-enqueued", applies: func(d *difference) bool {
-		return d.is("measurements.timeSinceEnqueued") && d.ours != ""
+		return d.is("measurements.timeSinceEnqueued") && (d.ours != "" || d.theirs == "0.00")
 	}},
 	{id: "messaging", applies: func(d *difference) bool {
 		return d.has("messaging.system") && d.is("type", "target", "source")
@@ -136,7 +144,8 @@ var accepted = []acceptance{
 			return false
 		}
 		host, _, _ := strings.Cut(strings.TrimSuffix(d.ours, "|shop"), ":")
-		return d.theirs == "" || strings.Contains(d.theirs, host) || d.has("service.peer.name", "peer.service")
+		return d.theirs == "" || d.theirs == d.span.Attributes["db.system"] || strings.Contains(d.theirs, host) ||
+			d.has("service.peer.name", "peer.service")
 	}},
 	{id: "internal-target", applies: func(d *difference) bool {
 		return d.exporter == "python" && d.is("target") && d.ours == "" && d.span.Kind == 0
@@ -153,9 +162,12 @@ var accepted = []acceptance{
 	{id: "sampling-rate", applies: func(d *difference) bool {
 		return d.is("sampleRate") || d.is("(the item)") && d.has("microsoft.sample_rate", "_MS.sampleRate")
 	}},
-	{id: "client-address", applies: func(d *difference) bool { return d.is("tags.ai.location.ip") && d.ours == "203.0.113.7" }},
+	{id: "client-address", applies: func(d *difference) bool {
+		return d.is("tags.ai.location.ip") && (d.ours == "203.0.113.7" || d.exporter == "python" && d.ours == "" && d.span.Kind == 4)
+	}},
 	{id: "users", applies: func(d *difference) bool {
-		return d.is("tags.ai.session.id", "tags.ai.user.accountId", "tags.ai.user.userAgent", "tags.ai.user.authUserId") && d.theirs == ""
+		return d.is("tags.ai.session.id", "tags.ai.user.accountId", "tags.ai.user.userAgent", "tags.ai.user.authUserId") && d.theirs == "" ||
+			d.is("tags.ai.session.id") && d.ours == d.span.Attributes["microsoft.session.id"]
 	}},
 	{id: "mapped-properties", applies: func(d *difference) bool {
 		key, ok := d.property()
@@ -168,8 +180,9 @@ var accepted = []acceptance{
 	{id: "kept-properties", applies: func(d *difference) bool {
 		key, ok := d.property()
 		return ok && d.theirs == "" && slices.Contains([]string{
-			"messaging.system", "kafka.record.queue_time_ms", "code.function", "http.request.header.x", "microsoft.other",
-			"exception.escaped", "otel.status_description", "error.type",
+			"messaging.system", "messaging.operation", "kafka.record.queue_time_ms", "code.function", "code.line.number",
+			"http.request.header.x", "http.request.header.accept", "rpc.method", "rpc.service", "thread.name",
+			"microsoft.other", "exception.escaped", "otel.status_description", "error.type",
 		}, key)
 	}},
 	{id: "values-as-text", applies: func(d *difference) bool {
