@@ -27,12 +27,24 @@ func dieWithParent() *syscall.SysProcAttr {
 // in bytes.
 func (p *Process) PeakMemory(tb testing.TB) int {
 	tb.Helper()
+	return p.status(tb, "VmHWM:")
+}
+
+// OwnMemory returns the memory that the process has resident now, in bytes,
+// without the pages of files, which the system takes back when it runs short.
+func (p *Process) OwnMemory(tb testing.TB) int {
+	tb.Helper()
+	return p.status(tb, "RssAnon:")
+}
+
+func (p *Process) status(tb testing.TB, field string) int {
+	tb.Helper()
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	for line := range strings.Lines(string(raw)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kib, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
 			if err != nil {
 				tb.Fatal(err)
@@ -40,7 +52,7 @@ func (p *Process) PeakMemory(tb testing.TB) int {
 			return kib << 10
 		}
 	}
-	tb.Fatal("no VmHWM in the status of the process")
+	tb.Fatalf("no %s in the status of the process", field)
 	return 0
 }
 
@@ -61,7 +73,7 @@ func (p *Process) Listening(tb testing.TB) []string {
 	}
 	var addresses []string
 	for table, state := range map[string]string{"tcp": "0A", "tcp6": "0A", "udp": "07", "udp6": "07"} {
-		file, err := os.Open("/proc/net/" + table)
+		file, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", p.PID(), table))
 		if err != nil {
 			tb.Fatal(err)
 		}
