@@ -232,6 +232,13 @@ func (n *node) volume(t *testing.T, pod *corev1.Pod, v corev1.Volume, dir string
 		for name, text := range configMap.Data {
 			write(name, text)
 		}
+	case v.Secret != nil:
+		secret, err := n.cluster.Client.CoreV1().Secrets(pod.Namespace).Get(t.Context(), v.Secret.SecretName, metav1.GetOptions{})
+		require.NoError(t, err)
+		require.Empty(t, v.Secret.Items)
+		for name, text := range secret.Data {
+			write(name, string(text))
+		}
 	case v.DownwardAPI != nil:
 		for _, item := range v.DownwardAPI.Items {
 			write(item.Path, n.field(t, pod, item.FieldRef.FieldPath))
