@@ -45,6 +45,10 @@ const (
 // plugins is where Debian puts the network plugins.
 const plugins = "/usr/lib/cni"
 
+// Bridge is the node's address in the pods' network: what comes through a host
+// port from a pod of the node bears it.
+func (c *Cluster) Bridge() netip.Addr { return c.subnet.addr(1, 1) }
+
 // Cluster is a running cluster.
 type Cluster struct {
 	// Client may do everything.
@@ -112,7 +116,7 @@ func Start(tb testing.TB) *Cluster {
 	})
 	c.connect(tb, node)
 
-	config := c.config(adminToken)
+	config := c.Config(adminToken)
 	client, err := kubernetes.NewForConfig(config)
 	fatal(tb, err)
 	c.Client = client
@@ -249,7 +253,8 @@ func (c *Cluster) write(tb testing.TB, name, text string) {
 	fatal(tb, os.WriteFile(c.file(name), []byte(text), 0o600))
 }
 
-func (c *Cluster) config(token string) *rest.Config {
+// Config returns a client configuration with a token.
+func (c *Cluster) Config(token string) *rest.Config {
 	return &rest.Config{
 		Host:            "https://" + c.NodeIP.String() + ":6443",
 		BearerToken:     token,
@@ -303,7 +308,7 @@ func (c *Cluster) configure(tb testing.TB) {
 		"ACCOUNT_KEY=" + accountKey,
 	}, "\n"))
 	fatal(tb, os.Rename(Image{
-		Name: pauseImage, Files: map[string]string{"/app": appBinary(tb)}, Entrypoint: []string{"/app", "pause"},
+		Name: pauseImage, Files: map[string]string{"/app": Binary(tb, "./test/cluster/app")}, Entrypoint: []string{"/app", "pause"},
 	}.Write(tb), c.file("pause.tar")))
 	c.write(tb, "containerd.toml", fmt.Sprintf(`
 version = 3
@@ -431,9 +436,11 @@ func await(tb testing.TB, node *harness.Process, what string, check func() error
 func run(tb testing.TB, name string, args ...string) string {
 	tb.Helper()
 	cmd := exec.CommandContext(tb.Context(), name, args...)
-	out, err := cmd.CombinedOutput()
+	stderr := new(strings.Builder)
+	cmd.Stderr = stderr
+	out, err := cmd.Output()
 	if err != nil {
-		tb.Fatalf("%s: %v\n%s", cmd, err, out)
+		tb.Fatalf("%s: %v\n%s%s", cmd, err, out, stderr)
 	}
 	return string(out)
 }

@@ -21,13 +21,16 @@ import (
 	"testing"
 
 	"github.com/otelcol-custom/otelcol-custom/test/harness"
+	"github.com/otelcol-custom/otelcol-custom/test/harness/collector"
 )
 
 // The names end as the kubelet completes them.
 const (
 	pauseImage = "docker.io/library/pause:test"
-	// AppImage is the name of the image of the test's app.
-	AppImage = "docker.io/library/app:test"
+	// AppName is the name of the image of the test's app.
+	AppName = "docker.io/library/app:test"
+	// CollectorName is the name of the image under test, as in deploy/kustomize.
+	CollectorName = "docker.io/library/otelcol-custom:dev"
 )
 
 // Image is an image from scratch: files and nothing else.
@@ -107,28 +110,71 @@ func marshal(tb testing.TB, v any) []byte {
 	return raw
 }
 
-// Import gives the node the image of an archive, and a name to it unless the
-// archive has one.
+// Import gives the node the image of an archive, under a name and under that
+// which the archive has for it.
 func (c *Cluster) Import(tb testing.TB, archive, name string) {
 	tb.Helper()
-	args := []string{"ctr", "--namespace", "k8s.io", "images", "import"}
-	if name != "" {
-		args = append(args, "--index-name", name)
+	const ctr, space = "ctr", "--namespace=k8s.io"
+	before := c.OnNode(tb, ctr, space, "images", "list", "--quiet")
+	c.OnNode(tb, ctr, space, "images", "import", archive)
+	for line := range strings.Lines(c.OnNode(tb, ctr, space, "images", "list", "--quiet")) {
+		imported := strings.TrimSpace(line)
+		// The kubelet's side adds each image under its digest, too.
+		if imported != name && !strings.HasPrefix(imported, "sha256:") && !strings.Contains(before, imported) {
+			c.OnNode(tb, ctr, space, "images", "tag", "--force", imported, name)
+		}
 	}
-	c.OnNode(tb, append(args, archive)...)
 }
 
-// appBinary builds the test's app.
-func appBinary(tb testing.TB) string {
+// AppImage writes the image of the test's app and returns the file.
+func AppImage(tb testing.TB) string {
 	tb.Helper()
-	out := filepath.Join(tb.TempDir(), "app")
-	cmd := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "./test/cluster/app")
+	return Image{
+		Name: AppName, Files: map[string]string{"/app": Binary(tb, "./test/cluster/app")},
+		Entrypoint: []string{"/app"}, User: "10002:10002",
+	}.Write(tb)
+}
+
+// CollectorImage returns the file of the image under test: $OTELCOL_IMAGE, or one
+// that has in it what that of deploy/Dockerfile has.
+func CollectorImage(tb testing.TB) string {
+	tb.Helper()
+	if file := os.Getenv("OTELCOL_IMAGE"); file != "" {
+		return file
+	}
+	image := Image{
+		Name: CollectorName,
+		Files: map[string]string{
+			"/otelcol-custom": collector.Binary(tb),
+			"/podhelper":      Binary(tb, "./cmd/podhelper"),
+		},
+		Entrypoint: []string{"/otelcol-custom"}, User: "10001:10001",
+		Own: []string{"/var/lib/otelcol-custom"},
+	}
+	configs := collector.Configs(tb)
+	for _, pattern := range []string{"*.yaml", "*/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join(configs, pattern))
+		fatal(tb, err)
+		for _, file := range files {
+			name, err := filepath.Rel(configs, file)
+			fatal(tb, err)
+			image.Files["/etc/otelcol-custom/"+filepath.ToSlash(name)] = file
+		}
+	}
+	return image.Write(tb)
+}
+
+// Binary builds a static binary of a package of this repository.
+func Binary(tb testing.TB, pkg string) string {
+	tb.Helper()
+	out := filepath.Join(tb.TempDir(), path.Base(pkg))
+	cmd := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
 	cmd.Dir = harness.Root(tb)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	text := new(strings.Builder)
 	cmd.Stdout, cmd.Stderr = text, text
 	if err := cmd.Run(); err != nil {
-		tb.Fatalf("build the app: %v\n%s", err, text)
+		tb.Fatalf("%s: %v\n%s", cmd, err, text)
 	}
 	return out
 }

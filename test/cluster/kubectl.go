@@ -6,12 +6,14 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Kubectl runs kubectl as the administrator and returns what it prints.
@@ -27,7 +29,10 @@ func (c *Cluster) Kubectl(tb testing.TB, args ...string) string {
 // TryKubectl is [Cluster.Kubectl] that may fail, and that gives kubectl its input.
 func (c *Cluster) TryKubectl(tb testing.TB, input string, args ...string) (string, error) {
 	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), c.file("bin/kubectl"), args...)
+	// Not the test's context: clean-up calls this, too.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.file("bin/kubectl"), args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "KUBECONFIG=" + c.file("admin.conf")}
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer

@@ -7,13 +7,14 @@
 // It is set up by the SDK's own variables: OTEL_EXPORTER_OTLP_ENDPOINT,
 // OTEL_EXPORTER_OTLP_PROTOCOL (grpc, the default here, or http/protobuf),
 // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES. A batch that is refused is sent
-// again until it is acknowledged, and no span is thrown away for want of room.
+// again until it is acknowledged, and no span is thrown away for want of room. A
+// trace is a request that failed and the call that it made.
 //
 //	GET  /acknowledged  the ids of the acknowledged spans, one a line
 //	GET  /made          how many spans were made
 //	GET  /error         the last refusal, empty since a batch was acknowledged
-//	POST /spans?n=N     makes N spans; answers when they are acknowledged
-//	POST /rate?n=N      makes N spans a second from now on
+//	POST /spans?n=N     makes N traces; answers when they are acknowledged
+//	POST /rate?n=N      makes N traces a second from now on, N a multiple of 50
 //	GET  /dial?to=A     whether the address takes a TCP connection from this pod
 //
 // "app pause" does nothing until it is told to end, as a pod's first container does.
@@ -35,6 +36,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -147,9 +149,12 @@ type app struct {
 }
 
 func (a *app) make(ctx context.Context) {
-	_, span := a.tracer.Start(ctx, "work", trace.WithSpanKind(trace.SpanKindServer))
-	span.End()
-	a.made.Add(1)
+	ctx, request := a.tracer.Start(ctx, "request", trace.WithSpanKind(trace.SpanKindServer))
+	_, call := a.tracer.Start(ctx, "call", trace.WithSpanKind(trace.SpanKindClient))
+	call.End()
+	request.SetStatus(codes.Error, "not today") // so that sampling keeps the trace
+	request.End()
+	a.made.Add(2)
 }
 
 func (a *app) makeAtRate(ctx context.Context) {
