@@ -169,7 +169,7 @@ func TestReadmeHasEveryKey(t *testing.T) {
 	}
 	row := func(prefix string) func(string, reflect.Type) {
 		return func(key string, _ reflect.Type) {
-			assert.True(t, strings.Contains(string(readme), "| `"+prefix+key+"` |"), prefix+key)
+			assert.Contains(t, string(readme), "| `"+prefix+key+"` |")
 		}
 	}
 	named := func(key string, _ reflect.Type) {

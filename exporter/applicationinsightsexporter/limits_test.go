@@ -5,7 +5,7 @@ package applicationinsightsexporter
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -208,7 +208,7 @@ func TestLimitOfPrompts(t *testing.T) {
 // Links are left out whole, so that the list is JSON however long it was.
 func TestLimitOfLinks(t *testing.T) {
 	for _, n := range []int{100, 120} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			f := newFixture(t, nil)
 			td := someTraces(1)
 			s := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)

@@ -166,6 +166,50 @@ func BenchmarkApplicationInsightsBacklog(b *testing.B) {
 	}
 }
 
+// BenchmarkApplicationInsightsOneCore is what one core carries, from OTLP to ingestion: a collector that may use one
+// processor at a time, and clients that send as fast as they are acknowledged. On a machine with other work the core
+// is not its own, so spans are set against the CPU time that it got as well.
+func BenchmarkApplicationInsightsOneCore(b *testing.B) {
+	const queue = "{block_on_overflow: true, queue_size: 100, batch: {flush_timeout: 250ms, min_size: 1024, max_size: 1024}}"
+	for range b.N {
+		s := &sink{}
+		server := httptest.NewServer(s)
+		config := costConfig(b, "applicationinsights", server.URL, queue)
+		c := collector.Start(b, config.With(map[string]string{"GOMAXPROCS": "1"}))
+		saturate(b, c, 3*time.Second)
+		before, arrived, begin := cpu(b, c), s.items.Load(), time.Now()
+		saturate(b, c, 20*time.Second)
+		spent, took, n := cpu(b, c)-before, time.Since(begin), s.items.Load()-arrived
+		b.ReportMetric(float64(n)/took.Seconds(), "spans/s")
+		b.ReportMetric(float64(n)/spent.Seconds(), "spans/cpu-s")
+		b.ReportMetric(spent.Seconds()/took.Seconds(), "cores")
+		b.ReportMetric(float64(c.PeakMemory(b)>>20), "peak-MiB")
+		c.Kill()
+		server.Close()
+	}
+}
+
+// saturate sends as fast as it can for a while.
+func saturate(b *testing.B, c *collector.Collector, d time.Duration) {
+	b.Helper()
+	client := telemetry.Dial(b, telemetry.Sender{Protocol: telemetry.GRPC}, c)
+	trace := telemetry.NewTraceID()
+	end := time.Now().Add(d)
+	var wg sync.WaitGroup
+	for n := range 8 {
+		td := telemetry.Numbered("saturate", trace, n*100, 100)
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				if err := client.Traces(b.Context(), td); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // cpu is what the process has used of the processors.
 func cpu(b *testing.B, c *collector.Collector) time.Duration {
 	b.Helper()

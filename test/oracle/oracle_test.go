@@ -491,7 +491,7 @@ func sameDifferences(t *testing.T, got []string) {
 	const head = "# exporter | case | field | ours | theirs | reason in docs/applicationinsights-mapping.md\n"
 	slices.Sort(got)
 	if os.Getenv("ORACLE_WRITE") != "" {
-		require.NoError(t, os.WriteFile(file, []byte(head+strings.Join(got, "\n")+"\n"), 0o644)) //nolint:gosec // as git has it
+		require.NoError(t, os.WriteFile(file, []byte(head+strings.Join(got, "\n")+"\n"), 0o644))
 	}
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
