@@ -94,6 +94,10 @@ E2E := ./test/e2e/... ./test/kubetest/... ./test/deploy/... ./processor/k8senric
 e2e: build ## Drive the built binary against real servers; the first run builds Jaeger and Kubernetes
 	go test -tags e2e -count 1 -p 1 -timeout 40m $(E2E)
 
+.PHONY: e2e-cluster
+e2e-cluster: build ## Run deploy/kustomize with real pods (needs Linux, root, runc, containernetworking-plugins, iptables and iproute2)
+	go test -tags cluster -count 1 -parallel 3 -timeout 60m -v ./test/cluster
+
 .PHONY: e2e-sdks
 e2e-sdks: build ## Run the example apps under the SDKs of Python, Node.js and Java against the binary
 	go test -tags sdks -count 1 -timeout 20m ./test/sdks/...
