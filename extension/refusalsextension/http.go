@@ -77,11 +77,11 @@ func decodedSizeOf(req *http.Request, data []byte) (int, error) {
 		return decodedSizeOfJSON(data)
 	}
 	switch path := req.URL.Path; {
-	case strings.HasSuffix(path, "/traces"):
+	case strings.HasSuffix(path, "/v1/traces"):
 		return traces.decodedSize(data)
-	case strings.HasSuffix(path, "/metrics"):
+	case strings.HasSuffix(path, "/v1/metrics"):
 		return metrics.decodedSize(data)
-	case strings.HasSuffix(path, "/logs"):
+	case strings.HasSuffix(path, "/v1/logs"):
 		return logs.decodedSize(data)
 	}
 	return len(data), nil
