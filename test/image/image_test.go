@@ -100,15 +100,17 @@ func hash(t *testing.T, file string) string {
 // The image of this checkout, for this machine.
 func TestImage(t *testing.T) {
 	p := newPodman(t)
+	before := revision(t)
 	archive := p.build(t, harness.Root(t), "ARCHS=amd64")["amd64"].archive
 	p.run(t, "load", "--quiet", "--input", archive)
 
 	t.Run("files", func(t *testing.T) { checkFiles(t, archive) })
-	t.Run("labels", func(t *testing.T) { p.checkLabels(t) })
+	t.Run("labels", func(t *testing.T) { p.checkLabels(t, before, revision(t)) })
 	t.Run("locked down", func(t *testing.T) { p.checkLockedDown(t) })
 	t.Run("queue", func(t *testing.T) { p.checkQueue(t) })
 	t.Run("memory", func(t *testing.T) { p.checkMemory(t) })
 	t.Run("validate", func(t *testing.T) { p.checkValidate(t) })
+	t.Run("compose", func(t *testing.T) { p.checkCompose(t) })
 }
 
 // checkFiles holds every file of the image: there is no other, none can be
@@ -234,9 +236,16 @@ func untar(t *testing.T, r io.Reader) map[string]file {
 	}
 }
 
-func (p podman) checkLabels(t *testing.T) {
-	revision, err := exec.CommandContext(t.Context(), "git", "-C", harness.Root(t), "rev-parse", "HEAD").Output()
+func revision(t *testing.T) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "git", "-C", harness.Root(t), "rev-parse", "HEAD").Output()
 	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
+}
+
+// checkLabels holds what the image says of itself. The revision is one of two when
+// there was a commit while it was built.
+func (p podman) checkLabels(t *testing.T, revisions ...string) {
 	var images []struct {
 		User   string
 		Labels map[string]string
@@ -247,7 +256,7 @@ func (p podman) checkLabels(t *testing.T) {
 	labels := images[0].Labels
 	const prefix = "org.opencontainers.image."
 	assert.Equal(t, "test", labels[prefix+"version"])
-	assert.Equal(t, strings.TrimSpace(string(revision)), labels[prefix+"revision"])
+	assert.Contains(t, revisions, labels[prefix+"revision"])
 	assert.Equal(t, "Apache-2.0", labels[prefix+"licenses"])
 	assert.Regexp(t, `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`, labels[prefix+"created"])
 	for _, label := range []string{"title", "description", "source", "documentation"} {
@@ -343,12 +352,12 @@ func (c container) memoryLimit(t *testing.T) int {
 	return 0
 }
 
-// checkQueue runs a mode with its queue on a volume, which is the image's
-// directory with the image's owner, and takes more than 200 MB of spans.
+// checkQueue runs a mode with its queue on a volume, which begins as the image's
+// directory with the image's owner, and takes 200 MB of spans through it.
 func (p podman) checkQueue(t *testing.T) {
 	c := p.start(t, name, []string{"--volume", "queue:" + stateDir, "--env", "GOMEMLIMIT=160MiB"},
 		"--config", configDir+"/sidecar.yaml",
-		"--config", "yaml:"+`{exporters: {debug: {verbosity: basic}}}`)
+		"--config", "yaml:exporters::debug: {verbosity: basic, sending_queue: {storage: file_storage}}")
 	c.checkReadOnly(t, stateDir)
 
 	client := telemetry.Dial(t, telemetry.Sender{Protocol: telemetry.GRPC}, c)
@@ -369,12 +378,21 @@ func (p podman) checkQueue(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		m := regexp.MustCompile(`(?m)^otelcol_exporter_sent_spans_total\{.*exporter="debug".*\} (\S+)$`).FindSubmatch(metrics)
+		m := regexp.MustCompile(`(?m)^otelcol_exporter_sent_spans\{.*exporter="debug".*\} (\S+)$`).FindSubmatch(metrics)
 		if m == nil || string(m[1]) != strconv.Itoa(sent) {
 			return fmt.Errorf("%s sent spans, want %d", m, sent)
 		}
 		return nil
 	})
+	queues, err := filepath.Glob(filepath.Join(c.run(t, "volume", "inspect", "--format", "{{.Mountpoint}}", "queue"), "queue", "exporter_debug_*"))
+	require.NoError(t, err)
+	assert.Len(t, queues, 3, "a queue for each signal")
+	for _, queue := range queues {
+		info, err := os.Stat(queue)
+		require.NoError(t, err)
+		assert.Equal(t, uint32(user), info.Sys().(*syscall.Stat_t).Uid)
+		assert.Zero(t, info.Mode().Perm()&0o077, "%s is open to others", queue)
+	}
 	assert.Equal(t, "running", c.run(t, "inspect", "--format", "{{.State.Status}}", c.id))
 }
 

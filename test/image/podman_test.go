@@ -5,7 +5,6 @@
 package image
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -110,8 +110,15 @@ var lockedDown = []string{
 // start runs the image with more options of podman run, and with arguments.
 func (p podman) start(t *testing.T, image string, options []string, args ...string) container {
 	t.Helper()
-	all := append([]string{"run", "--detach"}, lockedDown...)
-	c := container{podman: p, id: p.run(t, append(append(append(all, options...), image), args...)...)}
+	c := p.launch(t, append(append(append(slices.Clone(lockedDown), options...), image), args...))
+	c.awaitHealthy(t)
+	return c
+}
+
+// launch runs a container with arguments of podman run.
+func (p podman) launch(t *testing.T, args []string) container {
+	t.Helper()
+	c := container{podman: p, id: p.run(t, append([]string{"run", "--detach"}, args...)...)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the container's log:\n%s", c.logs(t))
@@ -120,11 +127,15 @@ func (p podman) start(t *testing.T, image string, options []string, args ...stri
 	pid, err := strconv.Atoi(p.run(t, "inspect", "--format", "{{.State.Pid}}", c.id))
 	require.NoError(t, err)
 	c.pid = pid
+	return c
+}
+
+func (c container) awaitHealthy(t *testing.T) {
+	t.Helper()
 	harness.Await(t, "the image's health check", func() error {
-		_, err := p.try("healthcheck", "run", c.id)
+		_, err := c.try("healthcheck", "run", c.id)
 		return err
 	})
-	return c
 }
 
 // logs returns both outputs of the container.
@@ -162,12 +173,6 @@ func (c container) status(t *testing.T, key string) string {
 	}
 	t.Fatalf("no %s in the status of process %d", key, c.pid)
 	return ""
-}
-
-// inspect decodes what Podman knows of the container.
-func (c container) inspect(t *testing.T, into any) {
-	t.Helper()
-	require.NoError(t, json.Unmarshal([]byte(c.run(t, "inspect", "--format", "json", c.id)), into))
 }
 
 // GRPC implements telemetry.Target.
