@@ -7,7 +7,7 @@
 #   IMAGE    name of the image (default: otelcol-custom)
 #   VERSION  its tag (default: what tools/version.sh says)
 #   ARCHS    architectures (default: amd64 arm64)
-#   ENGINE   podman, buildah or docker with buildx (default: the first that is there)
+#   ENGINE   podman, buildah or docker (default: the first that is there)
 #   PUSH     1: also push them to the registry in IMAGE, as one name for all architectures
 #   DIST     directory for what is built (default: dist)
 #   BUILD    directory for binaries (default: bin)
@@ -86,9 +86,10 @@ build_to() {
 		"$engine" rmi "$image:$version" > /dev/null
 		;;
 	docker)
-		docker buildx build "${arguments[@]}" --platform "linux/$arch" --no-cache --provenance=false \
-			--build-arg "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" \
-			--output "type=docker,dest=$file,rewrite-timestamp=true" "$context"
+		# No attestations: they would be a second image in what is saved.
+		DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build "${arguments[@]}" --platform "linux/$arch" \
+			--no-cache --quiet --tag "$image:$version" "$context" > /dev/null
+		docker save --output "$file" "$image:$version"
 		;;
 	*)
 		echo "ENGINE is $engine, and not one of podman, buildah, docker." >&2
@@ -122,7 +123,8 @@ if [ "${PUSH:-}" = 1 ]; then
 			docker tag "$image:$version" "${pushed[-1]}"
 			docker push "${pushed[-1]}"
 		done
-		docker buildx imagetools create --tag "$image:$version" "${pushed[@]}"
+		docker manifest create "$image:$version" "${pushed[@]}"
+		docker manifest push --purge "$image:$version"
 		;;
 	esac
 fi

@@ -24,7 +24,7 @@ import (
 // image's id, the digest of its configuration.
 //
 // Builders write into the configuration, besides what the Dockerfile says, the
-// name of the container that they built it in and their own version. What is
+// time, the name of the container that they built it in, their own version. What is
 // written here is in Docker's format too: the OCI's has no health check, and
 // Podman drops it where it stands nevertheless.
 func image(args []string, created time.Time, out io.Writer) error {
@@ -34,6 +34,10 @@ func image(args []string, created time.Time, out io.Writer) error {
 	saved, err := readSaved(args[1])
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[1], err)
+	}
+	saved.config.Created = created
+	for i := range saved.config.History {
+		saved.config.History[i].Created = created
 	}
 	config, err := json.Marshal(saved.config)
 	if err != nil {

@@ -217,7 +217,7 @@ func TestSBOM(t *testing.T) {
 }
 
 // saved is an archive as Podman 4.3 saves it, which differs from one build to the next.
-func savedArchive(t *testing.T, container string, zip bool) string {
+func savedArchive(t *testing.T, container, created string, zip bool) string {
 	t.Helper()
 	layer := []byte("a layer")
 	sum := sha256.Sum256(layer)
@@ -236,13 +236,13 @@ func savedArchive(t *testing.T, container string, zip bool) string {
 	for name, content := range map[string]string{
 		"layer.tar":     string(layer),
 		"manifest.json": `[{"Config":"c.json","RepoTags":["localhost/x:1"],"Layers":["layer.tar"]}]`,
-		"c.json": `{"created":"2023-11-14T22:13:20Z","container":"` + container + `","architecture":"arm64","os":"linux",
+		"c.json": `{"created":"` + created + `","container":"` + container + `","architecture":"arm64","os":"linux",
 "container_config":{"Hostname":"` + container + `"},"parent":"sha256:` + container + `",
 "config":{"Hostname":"` + container + `","User":"10001:10001","ExposedPorts":{"4317/tcp":{}},"Env":["PATH=/"],
 "Cmd":["--config"],"Entrypoint":["/otelcol-custom"],"Healthcheck":{"Test":["CMD","/podhelper"],"Interval":10000000000},
 "Labels":{"io.buildah.version":"1.28.2","org.opencontainers.image.title":"x"},"Volumes":{}},
 "rootfs":{"type":"layers","diff_ids":["sha256:` + hex.EncodeToString(sum[:]) + `"]},
-"history":[{"created":"2023-11-14T22:13:20Z","created_by":"ADD","comment":"FROM ` + container + `"}]}`,
+"history":[{"created":"` + created + `","created_by":"ADD","comment":"FROM ` + container + `"}]}`,
 	} {
 		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o444, Size: int64(len(content))}))
 		_, err := w.Write([]byte(content))
@@ -255,9 +255,9 @@ func savedArchive(t *testing.T, container string, zip bool) string {
 
 func TestImage(t *testing.T) {
 	first, second := filepath.Join(t.TempDir(), "1.tar"), filepath.Join(t.TempDir(), "2.tar")
-	printed, err := release(t, "", "image", "shop/collector:1.2", savedArchive(t, "aaaa", false), first)
+	printed, err := release(t, "", "image", "shop/collector:1.2", savedArchive(t, "aaaa", "2026-01-02T03:04:05Z", false), first)
 	require.NoError(t, err)
-	again, err := release(t, "", "image", "shop/collector:1.2", savedArchive(t, "bbbb", true), second)
+	again, err := release(t, "", "image", "shop/collector:1.2", savedArchive(t, "bbbb", "2026-02-03T04:05:06.789Z", true), second)
 	require.NoError(t, err)
 	assert.Equal(t, printed, again)
 	assert.Equal(t, read(t, first), read(t, second))
@@ -291,11 +291,12 @@ func TestImage(t *testing.T) {
 	assert.Equal(t, want, config["config"])
 	assert.Equal(t, want, config["container_config"])
 	assert.Equal(t, []any{map[string]any{"created": "2023-11-14T22:13:20Z", "created_by": "ADD"}}, config["history"])
+	assert.Equal(t, "2023-11-14T22:13:20Z", config["created"])
 	assert.Equal(t, "arm64", config["architecture"])
 }
 
 func TestImageRefusesAnotherLayer(t *testing.T) {
-	file := savedArchive(t, "aaaa", false)
+	file := savedArchive(t, "aaaa", "2026-01-02T03:04:05Z", false)
 	require.NoError(t, os.WriteFile(file, bytes.Replace(read(t, file), []byte("a layer"), []byte("b layer"), 1), 0o600))
 	out := filepath.Join(t.TempDir(), "x.tar")
 	_, err := release(t, "", "image", "x:1", file, out)
