@@ -37,6 +37,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/otelcol-custom/otelcol-custom/test/harness"
+	"github.com/otelcol-custom/otelcol-custom/test/kubetest"
 )
 
 func TestMain(m *testing.M) {
@@ -204,6 +205,7 @@ func of[T runtime.Object](objects []runtime.Object) []T {
 // workload is what makes pods.
 type workload struct {
 	metav1.ObjectMeta
+	kind     string
 	selector *metav1.LabelSelector
 	template corev1.PodTemplateSpec
 	claims   []corev1.PersistentVolumeClaim
@@ -217,15 +219,39 @@ func workloads(t *testing.T, objects []runtime.Object) map[string]workload {
 	for _, object := range objects {
 		switch o := object.(type) {
 		case *appsv1.DaemonSet:
-			found[o.Labels["app.kubernetes.io/component"]] = workload{o.ObjectMeta, o.Spec.Selector, o.Spec.Template, nil}
+			found[o.Labels["app.kubernetes.io/component"]] = workload{o.ObjectMeta, o.Kind, o.Spec.Selector, o.Spec.Template, nil}
 		case *appsv1.StatefulSet:
-			found[o.Labels["app.kubernetes.io/component"]] = workload{o.ObjectMeta, o.Spec.Selector, o.Spec.Template, o.Spec.VolumeClaimTemplates}
+			found[o.Labels["app.kubernetes.io/component"]] = workload{o.ObjectMeta, o.Kind, o.Spec.Selector, o.Spec.Template, o.Spec.VolumeClaimTemplates}
 		case *appsv1.Deployment:
-			found["sidecar"] = workload{o.ObjectMeta, o.Spec.Selector, o.Spec.Template, nil}
+			found["sidecar"] = workload{o.ObjectMeta, o.Kind, o.Spec.Selector, o.Spec.Template, nil}
 		}
 	}
 	require.NotEmpty(t, found)
 	return found
+}
+
+// live returns a workload as it is in a cluster, where applying one over another
+// may have made something else of its template.
+func (w workload) live(t *testing.T, c *kubetest.Cluster) workload {
+	t.Helper()
+	apps := c.Client.AppsV1()
+	switch w.kind {
+	case "DaemonSet":
+		o, err := apps.DaemonSets(w.Namespace).Get(t.Context(), w.Name, metav1.GetOptions{})
+		require.NoError(t, err)
+		w.template = o.Spec.Template
+	case "StatefulSet":
+		o, err := apps.StatefulSets(w.Namespace).Get(t.Context(), w.Name, metav1.GetOptions{})
+		require.NoError(t, err)
+		w.template = o.Spec.Template
+	case "Deployment":
+		o, err := apps.Deployments(w.Namespace).Get(t.Context(), w.Name, metav1.GetOptions{})
+		require.NoError(t, err)
+		w.template = o.Spec.Template
+	default:
+		require.Fail(t, "no such workload", w.kind)
+	}
+	return w
 }
 
 // components are the names of the workloads of a shape.

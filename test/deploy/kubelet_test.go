@@ -41,6 +41,7 @@ type node struct {
 	name    string
 	// hosts are the addresses of Services, by name.
 	hosts map[string][]string
+	ipv6  bool
 }
 
 // user is who the image runs as.
@@ -66,9 +67,12 @@ func (n *node) start(t *testing.T, w workload, ordinal int, overlay string) *run
 // restart is start with the volumes of a pod that was there before.
 func (n *node) restart(t *testing.T, w workload, ordinal int, overlay, root string) *run {
 	t.Helper()
-	pod := w.pod(ordinal)
+	pod := w.live(t, n.cluster).pod(ordinal)
 	pod.Spec.NodeName = n.name
 	ip := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	if n.ipv6 {
+		ip = "::1" // the only one, so for one pod at a time
+	}
 	n.cluster.ServiceAccount(t, pod.Namespace, "default") // a controller's work
 	pod = n.cluster.Pod(t, pod, ip, nil)
 	t.Cleanup(func() {

@@ -103,6 +103,18 @@ func TestApply(t *testing.T) {
 	})
 }
 
+// Without --server-side it is no other.
+func TestApplyByClient(t *testing.T) {
+	c := kubetest.Start(t)
+	restrictedNamespace(t, c, "shop")
+	for _, s := range shapes {
+		for range 2 {
+			_, says, err := kubectl(t, "--kubeconfig", c.Kubeconfig(t, c.Address, "admin"), "apply", "-k", kustomization(t, s, "all"))
+			require.NoError(t, err, says)
+		}
+	}
+}
+
 // The API server that takes these manifests would refuse what is wrong in them.
 func TestApplyRefuses(t *testing.T) {
 	c := kubetest.Start(t)

@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -240,6 +243,31 @@ func TestCarries(t *testing.T) {
 		}
 	})
 	assert.Empty(t, sv.ingestion.Rejected())
+}
+
+// With the component for it, pods listen on IPv6 addresses.
+func TestIPv6(t *testing.T) {
+	c := kubetest.Start(t)
+	c.Node(t, "node-1", nil)
+	for _, s := range []shape{agent, gateway} {
+		t.Run(string(s), func(t *testing.T) {
+			dir := kustomization(t, s, "console")
+			apply(t, c, dir) // without it first
+			file := filepath.Join(dir, "kustomization.yaml")
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			ipv6 := regexp.MustCompile(`(?m)^(.*)/backend/console$`).ReplaceAllString(string(text), "$0\n$1/ipv6")
+			require.NoError(t, os.WriteFile(file, []byte(ipv6), 0o600))
+			apply(t, c, dir)
+			n := &node{cluster: c, name: "node-1", ipv6: true}
+			r := n.start(t, workloads(t, render(t, dir))[string(s)], 0, "")
+			listensAsDeclared(t, r)
+			v := telemetry.NewShop()
+			send(t, r, v)
+			harness.Await(t, "the visit", func() error { return (&servers{}).see(t, "console", &r.Stdout)[0](v) })
+			r.Stop(t)
+		})
+	}
 }
 
 // listensAsDeclared compares what a process listens on with its pod's ports.
