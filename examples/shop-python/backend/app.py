@@ -30,4 +30,4 @@ def data():
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # an orderly end, in which the SDK sends what it holds
-    app.run(host="127.0.0.1", port=int(os.environ.get("PORT", "8081")))
+    app.run(host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", "8081")))
