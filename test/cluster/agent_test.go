@@ -126,7 +126,7 @@ func testLockedDown(t *testing.T, s *suite, pod *corev1.Pod, container string, m
 	// Root may write there but for the mounts.
 	for _, name := range []string{"/new", "/etc/new", "/etc/otelcol-custom/new.yaml"} {
 		_, err := os.OpenFile(c.File(name), os.O_CREATE|os.O_WRONLY, 0o600)
-		assert.ErrorIs(t, err, syscall.EROFS, name)
+		require.ErrorIs(t, err, syscall.EROFS, name)
 	}
 	queue := c.File("/var/lib/otelcol-custom/new")
 	require.NoError(t, os.WriteFile(queue, nil, 0o600))
@@ -141,10 +141,10 @@ func testReach(t *testing.T, from *app, pod *corev1.Pod, open, closed []int) {
 		return err
 	}
 	for _, port := range open {
-		assert.NoError(t, dial(port))
+		require.NoError(t, dial(port))
 	}
 	for _, port := range closed {
-		assert.ErrorContains(t, dial(port), "connection refused")
+		require.ErrorContains(t, dial(port), "connection refused")
 	}
 }
 

@@ -61,7 +61,7 @@ func (s Server) hash(tb testing.TB, folder string) string {
 	tb.Helper()
 	h := sha256.New()
 	_, _ = fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, s.Package) // a hash takes everything
-	code, err := filepath.Glob(filepath.Join(folder, "*.go")) // a command of the module itself
+	code, err := filepath.Glob(filepath.Join(folder, "*.go"))                          // a command of the module itself
 	if err != nil {
 		tb.Fatal(err)
 	}

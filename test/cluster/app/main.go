@@ -24,7 +24,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"net"
 	"net/http"
 	"os"
@@ -45,13 +44,16 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
+	var err error
 	if len(os.Args) > 1 && os.Args[1] == "pause" {
 		<-ctx.Done()
-		return
+	} else {
+		err = run(ctx)
 	}
-	if err := run(ctx); err != nil {
-		log.Fatal(err)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -124,7 +126,7 @@ func (a *acknowledging) ExportSpans(ctx context.Context, spans []sdktrace.ReadOn
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		log.Print("send again: ", err)
+		fmt.Fprintln(os.Stderr, "send again:", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(200 * time.Millisecond):
