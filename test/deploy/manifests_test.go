@@ -50,9 +50,10 @@ func tryApply(t *testing.T, c *kubetest.Cluster, dir string) (says string, err e
 	return says, err
 }
 
-// restrictedNamespace makes the namespace of an app.
-func restrictedNamespace(t *testing.T, c *kubetest.Cluster, name string) {
+// appNamespace makes the namespace of the app, with Pod Security "restricted".
+func appNamespace(t *testing.T, c *kubetest.Cluster) {
 	t.Helper()
+	const name = "shop"
 	c.Namespace(t, name)
 	_, err := c.Client.CoreV1().Namespaces().Update(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: name, Labels: map[string]string{
@@ -77,7 +78,7 @@ const agentWarning = `Warning: would violate PodSecurity "restricted:latest": ` 
 // that their controllers would make.
 func TestApply(t *testing.T) {
 	c := kubetest.Start(t)
-	restrictedNamespace(t, c, "shop")
+	appNamespace(t, c)
 	each(t, func(t *testing.T, s shape, backend string) {
 		dir := kustomization(t, s, backend)
 		warnings := apply(t, c, dir)
@@ -106,7 +107,7 @@ func TestApply(t *testing.T) {
 // Without --server-side it is no other.
 func TestApplyByClient(t *testing.T) {
 	c := kubetest.Start(t)
-	restrictedNamespace(t, c, "shop")
+	appNamespace(t, c)
 	for _, s := range shapes {
 		for range 2 {
 			_, says, err := kubectl(t, "--kubeconfig", c.Kubeconfig(t, c.Address, "admin"), "apply", "-k", kustomization(t, s, "all"))

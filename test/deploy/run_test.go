@@ -209,7 +209,7 @@ const tierOverlay = "processors::tail_sampling::decision_wait: 1s"
 func TestCarries(t *testing.T) {
 	c := kubetest.Start(t)
 	c.Node(t, "node-1", nil)
-	restrictedNamespace(t, c, "shop")
+	appNamespace(t, c)
 	sv := startServers(t)
 	each(t, func(t *testing.T, s shape, backend string) {
 		apply(t, c, kustomization(t, s, backend))
@@ -286,7 +286,7 @@ func listensAsDeclared(t *testing.T, r *run) {
 func TestKnowsThePod(t *testing.T) {
 	c := kubetest.Start(t)
 	c.Node(t, "node-1", map[string]string{"topology.kubernetes.io/zone": "z1"})
-	restrictedNamespace(t, c, "shop")
+	appNamespace(t, c)
 	c.Namespace(t, "web")
 	web := c.Pod(t, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "web-1", Labels: map[string]string{

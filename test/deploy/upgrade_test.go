@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -173,6 +174,38 @@ func TestUpgradeInAnOutage(t *testing.T) {
 	for _, r := range replicas {
 		r.Stop(t)
 	}
+}
+
+// A replica that is scaled away in the middle of traffic leaves nothing on its
+// volume while the backend is well: what it has acknowledged is delivered by the
+// time that it has ended.
+func TestScaledAway(t *testing.T) {
+	c := kubetest.Start(t)
+	c.Node(t, "node-1", nil)
+	backend := otlpserver.Start(t, otlpserver.Config{})
+	apply(t, c, kustomization(t, gateway, "otlp"))
+	(&servers{otlp: backend}).secret(t, c, "otelcol-custom", "otlp")
+	n := &node{cluster: c, name: "node-1"}
+	r := n.start(t, workloads(t, rendered(t, gateway, "otlp"))["gateway"], 2, "")
+	a := &apps{replicas: []*telemetry.Client{dial(t, r)}}
+	ctx, stop := context.WithCancel(t.Context())
+	var sending sync.WaitGroup
+	for range 4 {
+		sending.Go(func() { a.run(ctx) })
+	}
+	defer sending.Wait()
+	defer stop()
+	a.awaitMore(t, 300)
+	r.Stop(t)
+	stop()
+	sending.Wait()
+	got := backend.SpanIDs()
+	for _, first := range a.acked {
+		for i := range spansEach {
+			require.Positive(t, got[telemetry.NumberedID(first+i).String()], "span %d", first+i)
+		}
+	}
+	t.Logf("%d spans acknowledged, all arrived", len(a.acked)*spansEach)
 }
 
 func dial(t *testing.T, r *run) *telemetry.Client {
