@@ -22,7 +22,7 @@ func own(_ context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	if info, err := os.Lstat(directory); err != nil {
+	if info, err := os.Lstat(directory); err != nil { //nolint:gosec // whoever calls it names the directory
 		return err
 	} else if !info.IsDir() {
 		return fmt.Errorf("%s is not a directory", directory)

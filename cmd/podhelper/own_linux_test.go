@@ -45,11 +45,7 @@ func TestMain(m *testing.M) {
 // it: root's at the top, closed to all but their owner below.
 func tree(t *testing.T) string {
 	t.Helper()
-	// Not below t.TempDir, whose parents other users may not enter.
-	top, err := os.MkdirTemp("", "podhelper")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(top) })
-	require.NoError(t, os.Chmod(top, 0o755))
+	top := t.TempDir()
 	dir := filepath.Join(top, "state")
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "queue", "deep"), 0o700))
 	for _, name := range []string{"top", "queue/file", "queue/deep/file"} {

@@ -151,7 +151,7 @@ func checkUnit(t *testing.T, unpacked string) {
 		args = append(args, strings.ReplaceAll(arg, "/etc/otelcol-custom/", filepath.Join(unpacked, "configs")+"/"))
 	}
 	out, err := exec.CommandContext(t.Context(), filepath.Join(unpacked, "otelcol-custom"), args...).CombinedOutput()
-	assert.NoError(t, err, string(out))
+	require.NoError(t, err, string(out))
 	for _, named := range regexp.MustCompile(`(sidecar|backend/\w+)\.yaml`).FindAllString(string(env), -1) {
 		assert.FileExists(t, filepath.Join(unpacked, "configs", named))
 	}

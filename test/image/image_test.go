@@ -50,7 +50,7 @@ func (p podman) build(t *testing.T, checkout string, env ...string) map[string]b
 	t.Helper()
 	dist := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(checkout, "tools", "image.sh"))
-	cmd.Env = append(p.env, append([]string{"ENGINE=podman", "VERSION=test", "DIST=" + dist, "BUILD=" + t.TempDir()}, env...)...)
+	cmd.Env = slices.Concat(p.env, []string{"ENGINE=podman", "VERSION=test", "DIST=" + dist, "BUILD=" + t.TempDir()}, env)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

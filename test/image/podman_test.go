@@ -36,9 +36,7 @@ func newPodman(t *testing.T) podman {
 			t.Fatalf("needs %s: %v", name, err)
 		}
 	}
-	// Not t.TempDir: a mount that is left would make it fail, and say nothing of the image.
-	dir, err := os.MkdirTemp("", "image-test")
-	require.NoError(t, err)
+	dir := t.TempDir()
 	write := func(name, content string) string {
 		file := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
@@ -66,7 +64,6 @@ volume_path = %q
 		if _, err := p.try("rm", "--all", "--force", "--time", "0"); err != nil {
 			t.Errorf("remove the containers: %v", err)
 		}
-		require.NoError(t, os.RemoveAll(dir))
 	})
 	return p
 }

@@ -23,10 +23,11 @@ import (
 // made into one that depends on what is in the image alone, and prints the
 // image's id, the digest of its configuration.
 //
-// Builders write into the configuration, besides what the Dockerfile says, the
-// time, the name of the container that they built it in, their own version. What is
-// written here is in Docker's format too: the OCI's has no health check, and
-// Podman drops it where it stands nevertheless.
+// Builders write into an image, besides what the Dockerfile says, the time, the
+// name of the container that they built it in, their own version and wording. None
+// of it is kept, so that the id is the same whichever of them has built it. The
+// format is Docker's: the OCI's has no health check, and Podman drops it where it
+// stands nevertheless.
 func image(args []string, created time.Time, out io.Writer) error {
 	if len(args) != 3 {
 		return fmt.Errorf("image: want IMAGE:VERSION, the archive to read and the one to write, not %q", args)
@@ -35,9 +36,8 @@ func image(args []string, created time.Time, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[1], err)
 	}
-	saved.config.Created = created
-	for i := range saved.config.History {
-		saved.config.History[i].Created = created
+	if err := saved.normalize(created); err != nil {
+		return fmt.Errorf("%s: %w", args[1], err)
 	}
 	config, err := json.Marshal(saved.config)
 	if err != nil {
@@ -85,11 +85,12 @@ type configuration struct {
 		Type    string   `json:"type"`
 		DiffIDs []string `json:"diff_ids"`
 	} `json:"rootfs"`
-	History []struct {
-		Created    time.Time `json:"created"`
-		CreatedBy  string    `json:"created_by,omitempty"`
-		EmptyLayer bool      `json:"empty_layer,omitempty"`
-	} `json:"history"`
+	History []step `json:"history"` // one of each layer
+}
+
+type step struct {
+	Created   time.Time `json:"created"`
+	CreatedBy string    `json:"created_by"`
 }
 
 // settings are what a container of the image starts with.
@@ -139,8 +140,6 @@ func readSaved(file string) (saved, error) {
 	if err := json.Unmarshal(contents[manifests[0].Config], &s.config); err != nil {
 		return saved{}, fmt.Errorf("configuration: %w", err)
 	}
-	delete(s.config.Config.Labels, "io.buildah.version")
-	s.config.ContainerConfig = s.config.Config
 	if len(manifests[0].Layers) != len(s.config.RootFS.DiffIDs) {
 		return saved{}, fmt.Errorf("%d layers, want %d", len(manifests[0].Layers), len(s.config.RootFS.DiffIDs))
 	}
@@ -161,6 +160,57 @@ func readSaved(file string) (saved, error) {
 		s.layers = append(s.layers, layer)
 	}
 	return s, nil
+}
+
+// normalize removes what is of the builder and of the build.
+func (s *saved) normalize(created time.Time) error {
+	s.config.Created = created
+	delete(s.config.Config.Labels, "io.buildah.version")
+	s.config.Config.WorkingDir = cmp.Or(s.config.Config.WorkingDir, "/") // which is what it means
+	s.config.ContainerConfig = s.config.Config
+	s.config.History = nil
+	for i, layer := range s.layers {
+		s.config.History = append(s.config.History, step{created, "deploy/Dockerfile"})
+		var err error
+		if s.layers[i], err = normalizeLayer(layer, created); err != nil {
+			return fmt.Errorf("layer %d: %w", i, err)
+		}
+		s.config.RootFS.DiffIDs[i] = "sha256:" + digest(s.layers[i])
+	}
+	return nil
+}
+
+// normalizeLayer writes the directories and files of a layer again; an image of
+// ours has nothing else.
+func normalizeLayer(layer []byte, modified time.Time) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for r := tar.NewReader(bytes.NewReader(layer)); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if header.Typeflag != tar.TypeReg && header.Typeflag != tar.TypeDir {
+			return nil, fmt.Errorf("%s is neither a file nor a directory", header.Name)
+		}
+		err = w.WriteHeader(&tar.Header{
+			Typeflag: header.Typeflag, Name: header.Name, Mode: header.Mode & 0o7777, Size: header.Size,
+			Uid: header.Uid, Gid: header.Gid, ModTime: modified, Format: tar.FormatUSTAR,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if _, err := io.Copy(w, r); err != nil { //nolint:gosec // as large as the image that was just built
+			return nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 func readTar(file string) (map[string][]byte, error) {

@@ -216,12 +216,37 @@ func TestSBOM(t *testing.T) {
 	t.Error("no component has a hash")
 }
 
-// saved is an archive as Podman 4.3 saves it, which differs from one build to the next.
-func savedArchive(t *testing.T, container, created string, zip bool) string {
+// builder is what differs from one build to the next, or from one builder to another.
+type builder struct {
+	container, created string
+	userName           string // in the layer
+	mode               int64  // in the layer, besides the permissions
+	workingDir         string
+	labels             string // more of them
+	zip                bool   // compresses layers
+}
+
+var (
+	podman = builder{container: "aaaa", created: "2026-01-02T03:04:05Z", mode: 0o100000, labels: `"io.buildah.version":"1.28.2",`}
+	docker = builder{container: "bbbb", created: "2026-02-03T04:05:06.789Z", userName: "root", workingDir: "/", zip: true}
+)
+
+// save writes an image as the builder would.
+func (b builder) save(t *testing.T) string {
 	t.Helper()
-	layer := []byte("a layer")
+	created, err := time.Parse(time.RFC3339, b.created)
+	require.NoError(t, err)
+	var packed bytes.Buffer
+	w := tar.NewWriter(&packed)
+	require.NoError(t, w.WriteHeader(&tar.Header{
+		Name: "file", Mode: b.mode | 0o444, Uid: 10001, Gid: 10001, Uname: b.userName, ModTime: created, Size: 7,
+	}))
+	_, err = w.Write([]byte("content"))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	layer := packed.Bytes()
 	sum := sha256.Sum256(layer)
-	if zip {
+	if b.zip {
 		var z bytes.Buffer
 		w := gzip.NewWriter(&z)
 		_, err := w.Write(layer)
@@ -232,17 +257,17 @@ func savedArchive(t *testing.T, container, created string, zip bool) string {
 	file := filepath.Join(t.TempDir(), "saved.tar")
 	out, err := os.Create(file)
 	require.NoError(t, err)
-	w := tar.NewWriter(out)
+	w = tar.NewWriter(out)
 	for name, content := range map[string]string{
 		"layer.tar":     string(layer),
 		"manifest.json": `[{"Config":"c.json","RepoTags":["localhost/x:1"],"Layers":["layer.tar"]}]`,
-		"c.json": `{"created":"` + created + `","container":"` + container + `","architecture":"arm64","os":"linux",
-"container_config":{"Hostname":"` + container + `"},"parent":"sha256:` + container + `",
-"config":{"Hostname":"` + container + `","User":"10001:10001","ExposedPorts":{"4317/tcp":{}},"Env":["PATH=/"],
+		"c.json": `{"created":"` + b.created + `","container":"` + b.container + `","architecture":"arm64","os":"linux",
+"container_config":{"Hostname":"` + b.container + `"},"parent":"sha256:` + b.container + `",
+"config":{"Hostname":"` + b.container + `","User":"10001:10001","ExposedPorts":{"4317/tcp":{}},"Env":["PATH=/"],
 "Cmd":["--config"],"Entrypoint":["/otelcol-custom"],"Healthcheck":{"Test":["CMD","/podhelper"],"Interval":10000000000},
-"Labels":{"io.buildah.version":"1.28.2","org.opencontainers.image.title":"x"},"Volumes":{}},
+"WorkingDir":"` + b.workingDir + `","Labels":{` + b.labels + `"org.opencontainers.image.title":"x"},"Volumes":{}},
 "rootfs":{"type":"layers","diff_ids":["sha256:` + hex.EncodeToString(sum[:]) + `"]},
-"history":[{"created":"` + created + `","created_by":"ADD","comment":"FROM ` + container + `"}]}`,
+"history":[{"created":"` + b.created + `","created_by":"ADD","comment":"FROM ` + b.container + `"}]}`,
 	} {
 		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o444, Size: int64(len(content))}))
 		_, err := w.Write([]byte(content))
@@ -255,9 +280,9 @@ func savedArchive(t *testing.T, container, created string, zip bool) string {
 
 func TestImage(t *testing.T) {
 	first, second := filepath.Join(t.TempDir(), "1.tar"), filepath.Join(t.TempDir(), "2.tar")
-	printed, err := release(t, "", "image", "shop/collector:1.2", savedArchive(t, "aaaa", "2026-01-02T03:04:05Z", false), first)
+	printed, err := release(t, "", "image", "shop/collector:1.2", podman.save(t), first)
 	require.NoError(t, err)
-	again, err := release(t, "", "image", "shop/collector:1.2", savedArchive(t, "bbbb", "2026-02-03T04:05:06.789Z", true), second)
+	again, err := release(t, "", "image", "shop/collector:1.2", docker.save(t), second)
 	require.NoError(t, err)
 	assert.Equal(t, printed, again)
 	assert.Equal(t, read(t, first), read(t, second))
@@ -272,9 +297,16 @@ func TestImage(t *testing.T) {
 	require.Len(t, manifests[0].Layers, 1)
 	z, err := gzip.NewReader(bytes.NewReader(contents[manifests[0].Layers[0]]))
 	require.NoError(t, err)
-	layer, err := io.ReadAll(z)
+	layer := tar.NewReader(z)
+	file, err := layer.Next()
 	require.NoError(t, err)
-	assert.Equal(t, "a layer", string(layer))
+	assert.Equal(t, []any{"file", int64(0o444), 10001, 10001, "", int64(epoch)},
+		[]any{file.Name, file.Mode, file.Uid, file.Gid, file.Uname, file.ModTime.Unix()})
+	content, err := io.ReadAll(layer)
+	require.NoError(t, err)
+	assert.Equal(t, "content", string(content))
+	_, err = layer.Next()
+	assert.Equal(t, io.EOF, err)
 
 	raw := contents[manifests[0].Config]
 	sum := sha256.Sum256(raw)
@@ -284,20 +316,20 @@ func TestImage(t *testing.T) {
 	require.NoError(t, json.Unmarshal(raw, &config))
 	want := map[string]any{
 		"User": "10001:10001", "ExposedPorts": map[string]any{"4317/tcp": map[string]any{}}, "Env": []any{"PATH=/"},
-		"Cmd": []any{"--config"}, "Entrypoint": []any{"/otelcol-custom"},
+		"Cmd": []any{"--config"}, "Entrypoint": []any{"/otelcol-custom"}, "WorkingDir": "/",
 		"Healthcheck": map[string]any{"Test": []any{"CMD", "/podhelper"}, "Interval": 1e10},
 		"Labels":      map[string]any{"org.opencontainers.image.title": "x"},
 	}
 	assert.Equal(t, want, config["config"])
 	assert.Equal(t, want, config["container_config"])
-	assert.Equal(t, []any{map[string]any{"created": "2023-11-14T22:13:20Z", "created_by": "ADD"}}, config["history"])
 	assert.Equal(t, "2023-11-14T22:13:20Z", config["created"])
+	assert.Equal(t, []any{map[string]any{"created": "2023-11-14T22:13:20Z", "created_by": "deploy/Dockerfile"}}, config["history"])
 	assert.Equal(t, "arm64", config["architecture"])
 }
 
 func TestImageRefusesAnotherLayer(t *testing.T) {
-	file := savedArchive(t, "aaaa", "2026-01-02T03:04:05Z", false)
-	require.NoError(t, os.WriteFile(file, bytes.Replace(read(t, file), []byte("a layer"), []byte("b layer"), 1), 0o600))
+	file := podman.save(t)
+	require.NoError(t, os.WriteFile(file, bytes.Replace(read(t, file), []byte("content"), []byte("CONTENT"), 1), 0o600))
 	out := filepath.Join(t.TempDir(), "x.tar")
 	_, err := release(t, "", "image", "x:1", file, out)
 	assert.ErrorContains(t, err, "is not the sha256:")
