@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -199,11 +200,15 @@ func (f *flooder) post(client *http.Client, url string, header http.Header, body
 }
 
 func (f *flooder) postGRPC(client *http.Client, gzip bool, body io.Reader) error {
+	return f.call(client, f.c.GRPC(f.t)+"/opentelemetry.proto.collector.trace.v1.TraceService/Export", gzip, body)
+}
+
+func (f *flooder) call(client *http.Client, method string, gzip bool, body io.Reader) error {
 	header := http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
 	if gzip {
 		header.Set("Grpc-Encoding", "gzip")
 	}
-	return f.post(client, "http://"+f.c.GRPC(f.t)+"/opentelemetry.proto.collector.trace.v1.TraceService/Export", header, body)
+	return f.post(client, "http://"+method, header, body)
 }
 
 func (f *flooder) postHTTP(client *http.Client, gzip bool, body io.Reader) error {
@@ -282,6 +287,15 @@ var floods = map[string]func(f *flooder){
 		for range 32 {
 			client := f.http2()
 			f.each(64, func(int) error { return f.postGRPC(client, false, f.half(message)) })
+		}
+	},
+	"half messages by Jaeger's gRPC": func(f *flooder) {
+		message := framed(false, largest(f.t))
+		for range 32 {
+			client := f.http2()
+			f.each(64, func(int) error {
+				return f.call(client, f.c.Endpoint(f.t, grpcKey)+"/jaeger.api_v2.CollectorService/PostSpans", false, f.half(message))
+			})
 		}
 	},
 	"half messages by HTTP": func(f *flooder) {
@@ -373,5 +387,66 @@ func TestFlood(t *testing.T) {
 			c.Stop(t)
 			assert.NotContains(t, c.Stderr.String(), "panic")
 		})
+	}
+}
+
+// Connections that do nothing cost little memory, and others are served beside them.
+// There is no limit to their number: what ends them is the time that each has.
+func TestIdleConnections(t *testing.T) {
+	const connections = 2000
+	k := startKeeper(t)
+	for name, open := range map[string]func(f *flooder){
+		"gRPC": func(f *flooder) {
+			client := f.http2()
+			// Any answer will do; the connection stays, as nothing else is sent on it.
+			assert.NoError(t, f.postGRPC(client, false, bytes.NewReader(framed(false, nil))))
+		},
+		"HTTP": func(f *flooder) {
+			assert.NoError(t, f.postHTTP(f.http1(), false, bytes.NewReader(nil)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := mode("agent").config(t, "otlp", map[string]string{
+				"OTEL_EXPORTER_OTLP_ENDPOINT": "http://" + k.address, "GOMEMLIMIT": goMemory,
+			})
+			config.Overlay += limiter
+			c := collector.Start(t, config)
+			send(t, c, telemetry.NewShop())
+			before := c.OwnMemory(t)
+			f := &flooder{c: c, t: t, ctx: t.Context()}
+			for range connections {
+				open(f)
+			}
+			each := (c.OwnMemory(t) - before) / connections
+			t.Logf("%d connections: %d MiB more, %d KiB each; heap %.0f MiB", connections, (c.OwnMemory(t)-before)/mib, each>>10, c.Metric(t, "otelcol_process_runtime_heap_alloc_bytes")/mib)
+			assert.Less(t, each, 128<<10)
+			send(t, c, telemetry.NewShop())
+			c.Stop(t)
+		})
+	}
+}
+
+// A connection that is opened and says nothing, or half of the head of a request, is
+// closed by the server; by HTTP at read_header_timeout.
+func TestSilentConnections(t *testing.T) {
+	c := startInFrontOf(t, "gateway", otlpserver.Start(t, otlpserver.Config{}))
+	for name, address := range map[string]string{
+		"otlp http": c.HTTP(t), "otlp grpc": c.GRPC(t), "jaeger http": c.Endpoint(t, httpKey), "zipkin": c.Endpoint(t, zipkinKey),
+	} {
+		for says, text := range map[string]string{"nothing": "", "half a head": "POST / HTTP/1.1\r\nHost: x\r\n"} {
+			t.Run(name+" "+says, func(t *testing.T) {
+				t.Parallel()
+				conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+				require.NoError(t, err)
+				defer func() { _ = conn.Close() }()
+				_, err = io.WriteString(conn, text)
+				require.NoError(t, err)
+				require.NoError(t, conn.SetReadDeadline(time.Now().Add(15*time.Second)))
+				_, err = io.Copy(io.Discard, conn)
+				if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+					t.Error("the connection is still there after 15 seconds")
+				}
+			})
+		}
 	}
 }

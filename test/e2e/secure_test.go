@@ -420,6 +420,8 @@ func TestCredentials(t *testing.T) {
 					}
 				}
 				assert.Zero(t, accepted(t, c))
+				// Those by HTTP are answered before anything of ours is told.
+				c.AwaitMetric(t, float64(len(test.bad)), "otelcol_extension_refusals_requests", "transport=grpc", "status=Unauthenticated")
 				want := 0
 				for _, header := range test.good {
 					let(t, c, doors, telemetry.Access{TLS: access.TLS, Header: header})
@@ -611,4 +613,60 @@ func moreSpans(backend *otlpserver.Server, before int) error {
 		return fmt.Errorf("%d as before", n)
 	}
 	return nil
+}
+
+// The environment variables of the OpenTelemetry specification, as docs/security.md
+// has them, are enough for an SDK.
+func TestSecuredByEnvironment(t *testing.T) {
+	ours, clients := authority.New(t), authority.New(t)
+	backend := otlpserver.Start(t, otlpserver.Config{})
+	c := secured(t, "gateway", backend, map[string]string{
+		"OTELCOL_TLS_DIRECTORY": newSecret(t, serverFiles(t, ours, clients)).dir,
+		"OTELCOL_TOKENS_FILE":   newSecret(t, map[string][]byte{"tokens": []byte(goodToken)}).file("tokens"),
+	}, "mtls", "bearer")
+	certFile, keyFile := clients.Issue(t, "shop")
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", ours.File)
+	t.Setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", certFile)
+	t.Setenv("OTEL_EXPORTER_OTLP_CLIENT_KEY", keyFile)
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20"+goodToken)
+	for name, test := range map[string]struct {
+		address string
+		client  func() otlptrace.Client
+	}{
+		"grpc": {c.GRPC(t), func() otlptrace.Client { return otlptracegrpc.NewClient() }},
+		"http": {c.HTTP(t), func() otlptrace.Client { return otlptracehttp.NewClient() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "https://"+test.address)
+			before := backend.Traces.SpanCount()
+			require.NoError(t, exportSpan(t, test.client()))
+			harness.Await(t, "span", func() error { return moreSpans(backend, before) })
+			t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "")
+			require.Error(t, exportSpan(t, test.client()))
+		})
+	}
+	c.Stop(t)
+}
+
+// One collector sends to another that asks for TLS, a certificate and a token.
+func TestSecuredCollectors(t *testing.T) {
+	t.Parallel()
+	ours, clients := authority.New(t), authority.New(t)
+	backend := otlpserver.Start(t, otlpserver.Config{})
+	c := secured(t, "gateway", backend, map[string]string{
+		"OTELCOL_TLS_DIRECTORY": newSecret(t, serverFiles(t, ours, clients)).dir,
+		"OTELCOL_TOKENS_FILE":   newSecret(t, map[string][]byte{"tokens": []byte(goodToken)}).file("tokens"),
+	}, "mtls", "bearer")
+	certFile, keyFile := clients.Issue(t, "agent")
+	config := mode("sidecar").config(t, "otlp", map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": "https://" + c.GRPC(t),
+		"OTLP_HEADERS":                `{authorization: "Bearer ` + goodToken + `"}`,
+	})
+	config.Overlay = fmt.Sprintf("exporters::otlp_grpc::tls: {ca_file: %s, cert_file: %s, key_file: %s}", ours.File, certFile, keyFile)
+	agent := collector.Start(t, config)
+	s := telemetry.NewShop()
+	send(t, agent, s)
+	harness.Await(t, "spans", func() error { return atOTLP(backend, s) })
+	agent.Stop(t)
+	c.Stop(t)
 }
