@@ -17,7 +17,8 @@ import (
 const (
 	// Telemetry of a pod may arrive when the pod is gone: it waits in the
 	// client's and in other collectors' queues. k8s_attributes keeps pods as
-	// long.
+	// long unless told otherwise, which our configs do: it knows them by address
+	// too, and an address can be another pod's by then. A UID cannot.
 	keepDeleted = 2 * time.Minute
 	// maxDeleted bounds the memory that a cluster in turmoil takes.
 	maxDeleted = 10_000
