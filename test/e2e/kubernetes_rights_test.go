@@ -175,8 +175,11 @@ func (s *shop) awaitGranted(t *testing.T, account *corev1.ServiceAccount, rights
 					ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: r.verb, Resource: r.resource},
 				},
 			}, metav1.CreateOptions{})
-			if err != nil || !review.Status.Allowed {
-				return fmt.Errorf("%v is not allowed: %v", r, err)
+			if err != nil {
+				return err
+			}
+			if !review.Status.Allowed {
+				return fmt.Errorf("%v is not allowed", r)
 			}
 		}
 		return nil
