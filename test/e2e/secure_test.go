@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -488,6 +489,62 @@ func TestTokenRenewal(t *testing.T) {
 	}
 	c.Stop(t)
 	assert.NotContains(t, c.Stderr.String(), nextToken)
+}
+
+var documentedExtensions = regexp.MustCompile(`#   --config "yaml:(service::extensions: [^"]*)"`)
+
+// Every overlay documents the variables that it reads, each with a default, and is
+// valid behind every mode and backend; behind a backend that has an authenticator of
+// its own with what the overlay says, and then both authenticators are there.
+func TestSecureFiles(t *testing.T) {
+	overlays, err := filepath.Glob(filepath.Join(collector.Configs(t), "secure", "*.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, overlays)
+	for _, overlay := range overlays {
+		file := filepath.Join("secure", filepath.Base(overlay))
+		for name, required := range documented(t, file) {
+			assert.False(t, required, name)
+		}
+		extensions := documentedExtensions.FindStringSubmatch(string(read(t, overlay)))
+		for _, m := range modes {
+			for _, backend := range backendFiles(t) {
+				t.Run(filepath.Base(overlay)+" "+string(m)+" "+backend, func(t *testing.T) {
+					t.Parallel()
+					config := m.config(t, backend, examples)
+					config.Files = append(config.Files, file)
+					if extensions != nil && (backend == "openobserve" || backend == "all") {
+						config.Overlay += "\n" + strings.ReplaceAll(extensions[1], "\n#", "")
+					}
+					p := collector.Run(t, "validate", config)
+					assert.Zero(t, p.ExitCode(), p.Stderr.String())
+				})
+			}
+		}
+	}
+}
+
+// With backend/openobserve.yaml and a token for clients, both authenticators work.
+func TestBothAuthenticators(t *testing.T) {
+	t.Parallel()
+	server := otlpserver.Start(t, otlpserver.Config{Prefix: openObservePrefix, Username: openObserveUser, Password: openObservePassword})
+	config := mode("sidecar").config(t, "openobserve", map[string]string{
+		"OPENOBSERVE_ENDPOINT": server.URL(),
+		"OPENOBSERVE_USERNAME": openObserveUser,
+		"OPENOBSERVE_PASSWORD": openObservePassword,
+		"OTELCOL_TOKENS_FILE":  newSecret(t, map[string][]byte{"tokens": []byte(goodToken)}).file("tokens"),
+	})
+	overlay := filepath.Join("secure", "bearer.yaml")
+	config.Files = append(config.Files, overlay)
+	extensions := documentedExtensions.FindStringSubmatch(string(read(t, filepath.Join(collector.Configs(t), overlay))))
+	require.NotNil(t, extensions)
+	config.Overlay = strings.ReplaceAll(extensions[1], "\n#", "")
+	c := collector.Start(t, config)
+	let(t, c, otlpDoors, telemetry.Access{Header: bearer(goodToken)})
+	for door, knock := range otlpDoors {
+		assert.True(t, isUnauthenticated(knock(t, c, telemetry.Access{})), door)
+	}
+	harness.Await(t, "spans", func() error { return moreSpans(server, len(otlpDoors)-1) })
+	c.Stop(t)
 }
 
 // Without the files that an overlay reads, the collector does not start: it is
