@@ -473,7 +473,6 @@ func (p *push) deliver(body []byte, base int, ends []int, refs []ref, splits *in
 	if len(again) > 0 {
 		p.again = append(p.again, again...)
 		p.cause = p.causeOf(a, v)
-		p.wait = max(p.wait, a.wait)
 		p.say(a, v)
 	}
 	// An answer that puts off every item would put off the next request too, and one that asks for peace gets it.

@@ -273,6 +273,29 @@ func TestTLS(t *testing.T) {
 	})
 }
 
+// What stands between here and ingestion may repeat what it was asked for.
+func TestAnswersThatRepeatSecrets(t *testing.T) {
+	f := newFixture(t, nil)
+	const path, id = "/a-path-that-is-a-secret", "an-id-that-is-a-secret"
+	f.configure(map[string]any{
+		"connection_string": strings.TrimSuffix(f.backend.ConnectionString(), "/") + path + "/;ApplicationId=" + id,
+	})
+	x := f.traces()
+	for _, status := range []int{http.StatusNotFound, http.StatusForbidden} {
+		f.backend.Next(ingestion.Answer{Status: status, Body: fmt.Sprintf(
+			`{"itemsReceived":1,"itemsAccepted":0,"errors":[{"index":0,"statusCode":%d,"message":"no %s/v2.1/track of %s for %s"}]}`,
+			status, path, id, ingestion.InstrumentationKey,
+		)})
+		err := x.ConsumeTraces(context.Background(), someTraces(1))
+		require.ErrorContains(t, err, "no (hidden)/v2.1/track of (hidden) for (hidden)")
+		told := fmt.Sprint(f.logs.TakeAll())
+		assert.Contains(t, told, "no (hidden)/v2.1/track of (hidden) for (hidden)")
+		for _, secret := range []string{path, id, ingestion.InstrumentationKey} {
+			assert.NotContains(t, told, secret)
+		}
+	}
+}
+
 // Nothing that is logged, or returned, has the connection string or a part of it that is not known anyway.
 func TestSecretsAreNotTold(t *testing.T) {
 	f := newFixture(t, nil)
