@@ -22,6 +22,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/grpc"
@@ -396,15 +398,33 @@ func TestKubernetes(t *testing.T) {
 					r := newRide()
 					send(&from{ip: "127.0.0.11"}, r)
 					rs, _ := awaitSpan(t, b.openobserve, r)
-					got := rs.Resource().Attributes().AsRaw()
-					for key, value := range ofOne {
-						assert.Equal(t, value, got[key], key)
-					}
+					assertHas(t, ofOne, rs.Resource())
 				})
 			}
+			t.Run("metrics and logs", func(t *testing.T) {
+				conn := (&from{ip: "127.0.0.11"}).connect(t, c.GRPC(t))
+				shop := telemetry.NewShop()
+				_, err := pmetricotlp.NewGRPCClient(conn).Export(t.Context(), pmetricotlp.NewExportRequestFromMetrics(shop.Metrics))
+				require.NoError(t, err)
+				_, err = plogotlp.NewGRPCClient(conn).Export(t.Context(), plogotlp.NewExportRequestFromLogs(shop.Logs))
+				require.NoError(t, err)
+				harness.Await(t, "metrics and logs", func() error { return metricsAndLogs(b, shop) })
+				md, ld := b.openobserve.Metrics.AllMetrics(), b.openobserve.Logs.AllLogs()
+				assertHas(t, ofOne, md[len(md)-1].ResourceMetrics().At(0).Resource())
+				assertHas(t, ofOne, ld[len(ld)-1].ResourceLogs().At(0).Resource())
+			})
 			assert.Empty(t, b.ingestion.Rejected())
 			c.Stop(t)
 		})
+	}
+}
+
+// assertHas asserts that a resource has these attributes among others.
+func assertHas(t *testing.T, want map[string]any, resource pcommon.Resource) {
+	t.Helper()
+	got := resource.Attributes().AsRaw()
+	for key, value := range want {
+		assert.Equal(t, value, got[key], key)
 	}
 }
 
