@@ -438,12 +438,23 @@ func TestPods(t *testing.T) {
 	operator := l.startOperator(t)
 	require.NoError(t, l.apply(t, folder(t, "agent")))
 	l.Namespace(t, "shop")
+	// What is put into pods must not get them refused.
+	l.kubectl(t, "label", "namespace", "shop", "pod-security.kubernetes.io/enforce=restricted")
 	require.NoError(t, l.apply(t, folder(t, "apps"), "-n", "shop"))
 	service, err := l.Client.CoreV1().Services("otelcol-custom-agent").Get(t.Context(), "otelcol-custom-agent", metav1.GetOptions{})
 	require.NoError(t, err)
 	require.Equal(t, int32(4318), service.Spec.Ports[1].Port)
 
 	set := l.ReplicaSet(t, "shop", "web")
+	yes, no, user := true, false, int64(10001)
+	restricted := corev1.PodSpec{Containers: []corev1.Container{{
+		Name: "app", Image: "shop:dev",
+		SecurityContext: &corev1.SecurityContext{
+			RunAsNonRoot: &yes, RunAsUser: &user, AllowPrivilegeEscalation: &no,
+			Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}}}
 	for name, c := range map[string]struct {
 		annotation string
 		loads      string // the variable by which the runtime loads the SDK
@@ -458,7 +469,7 @@ func TestPods(t *testing.T) {
 					Namespace: "shop", GenerateName: set.Name + "-", Labels: map[string]string{"app": "web"},
 					Annotations: map[string]string{c.annotation: "true"},
 				},
-				Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop:dev"}}},
+				Spec: restricted,
 			}, func(pod *corev1.Pod) error {
 				if len(pod.Spec.InitContainers) != 1 {
 					return errors.New("no SDK is put into the pod")
@@ -486,7 +497,7 @@ func TestPods(t *testing.T) {
 				Namespace: "shop", GenerateName: set.Name + "-", Labels: map[string]string{"app": "web"},
 				Annotations: map[string]string{"sidecar.opentelemetry.io/inject": "true"},
 			},
-			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop:dev"}}},
+			Spec: restricted,
 		}, func(pod *corev1.Pod) error {
 			// An init container that goes on running where the API server says that it is
 			// 1.29 or newer; this one, built without a version, says 0.0.0.
@@ -523,7 +534,7 @@ func TestPods(t *testing.T) {
 	t.Run("neither", func(t *testing.T) {
 		pod := l.Pod(t, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", GenerateName: set.Name + "-", Labels: map[string]string{"app": "web"}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}},
+			Spec:       restricted,
 		}, "", set)
 		assert.Empty(t, pod.Spec.InitContainers)
 		assert.Empty(t, pod.Spec.Containers[0].Env)
