@@ -266,6 +266,7 @@ func TestTiers(t *testing.T) {
 	// sent anew may come twice.
 	sampling[1].Stop(t)
 	sent := sendVisits()
+	front.Stderr.Await(t, "Exporting failed. Will retry")
 	n.hosts[samplingName] = n.hosts[samplingName][:1]
 	n.image(t, front.root)
 	twice := 0
