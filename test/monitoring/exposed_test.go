@@ -6,6 +6,7 @@ package monitoring
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -66,6 +67,7 @@ func expose(t *testing.T) exposition {
 		"refused by the backend":           refused,
 		"queue full":                       queueFull,
 		"short of memory":                  shortOfMemory,
+		"no room for requests":             noRoom,
 	} {
 		if !t.Run(name, func(t *testing.T) { e.add(t, run(t)) }) {
 			t.FailNow() // what follows would be noise
@@ -211,5 +213,31 @@ func shortOfMemory(t *testing.T) *collector.Collector {
 		})
 		c.AwaitMetric(t, 1, "otelcol_processor_memory_limiter_refused_"+signal)
 	}
+	return c
+}
+
+// noRoom has a client that takes all that one address may have, with a body that
+// it does not finish.
+func noRoom(t *testing.T) *collector.Collector {
+	c := start(t, "sidecar", "console", "extensions: {refusals: {max_decoded_mib: 1, max_in_flight_mib: 2}}", nil)
+	conn, err := net.Dial("tcp", c.HTTP(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = fmt.Fprintf(conn, "POST /v1/traces HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-protobuf\r\n"+
+		"Content-Length: 1000000\r\n\r\n%s", strings.Repeat("x", 900_000))
+	require.NoError(t, err)
+
+	shop := telemetry.NewShop()
+	for _, s := range []telemetry.Sender{{Protocol: telemetry.GRPC}, {Protocol: telemetry.HTTPProtobuf}} {
+		client := telemetry.Dial(t, s, c)
+		harness.Await(t, s.String(), func() error {
+			if client.Traces(t.Context(), shop.Traces) == nil {
+				return errors.New("there is room")
+			}
+			return nil
+		})
+	}
+	c.AwaitMetric(t, 1, "otelcol_extension_refusals_requests", "status=503")
+	c.AwaitMetric(t, 1, "otelcol_extension_refusals_requests", "status=Unavailable")
 	return c
 }
