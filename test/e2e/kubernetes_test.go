@@ -347,14 +347,14 @@ func TestKubernetes(t *testing.T) {
 				send func(*from, *visit)
 				want map[string]any
 			}{
-				"by its address, gRPC":      {"127.0.0.11", nil, overGRPC, ofOne},
-				"by its address, HTTP":      {"127.0.0.11", nil, overHTTP, ofOne},
-				"by its UID":                {"127.0.0.1", map[string]any{"k8s.pod.uid": string(one.UID)}, overGRPC, ofOne},
-				"by an address in it":       {"127.0.0.1", map[string]any{"k8s.pod.ip": "127.0.0.11"}, overGRPC, ofOne},
-				"by its name":               {"127.0.0.1", map[string]any{"k8s.namespace.name": "shop", "k8s.pod.name": "one"}, overGRPC, ofOne},
-				"a UID is before addresses": {"127.0.0.12", map[string]any{"k8s.pod.uid": string(one.UID), "k8s.pod.ip": "127.0.0.11"}, overGRPC, ofOne},
-				"two containers":            {"127.0.0.12", nil, overGRPC, ofTwo},
-				"two containers, one named": {"127.0.0.12", map[string]any{"k8s.container.name": "log"}, overGRPC, ofLog},
+				"by its address, gRPC":        {"127.0.0.11", nil, overGRPC, ofOne},
+				"by its address, HTTP":        {"127.0.0.11", nil, overHTTP, ofOne},
+				"by its UID":                  {"127.0.0.1", map[string]any{"k8s.pod.uid": string(one.UID)}, overGRPC, ofOne},
+				"an address in it is before":  {"127.0.0.12", map[string]any{"k8s.pod.ip": "127.0.0.11"}, overGRPC, ofOne},
+				"by its name":                 {"127.0.0.1", map[string]any{"k8s.namespace.name": "shop", "k8s.pod.name": "one"}, overGRPC, ofOne},
+				"a UID is before the address": {"127.0.0.12", map[string]any{"k8s.pod.uid": string(one.UID)}, overGRPC, ofOne},
+				"two containers":              {"127.0.0.12", nil, overGRPC, ofTwo},
+				"two containers, one named":   {"127.0.0.12", map[string]any{"k8s.container.name": "log"}, overGRPC, ofLog},
 				"what the app says stays": {
 					"127.0.0.11",
 					map[string]any{"k8s.deployment.name": "mine", "k8s.container.cpu.limit": 7.0, "labels.app": "mine", "service.version": "9"},
