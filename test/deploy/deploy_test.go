@@ -6,7 +6,8 @@
 // server, rendered and applied by the kubectl that users have, and runs the
 // built binary as each of their pods says: with its arguments, its environment,
 // its volumes and its account's token. There is no kubelet; what one would do
-// for a pod is in kubelet_test.go. Pods that a real kubelet runs are the work of
+// for a pod is in kubelet_test.go; it needs Linux, and root or a system where all
+// users may make namespaces. Pods that a real kubelet runs are the work of
 // test/cluster.
 //
 //	make e2e

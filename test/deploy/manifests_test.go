@@ -72,36 +72,44 @@ const agentWarning = `Warning: would violate PodSecurity "restricted:latest": ` 
 	`runAsUser=0 (container "own-queue" must not set runAsUser=0)
 `
 
-// A real API server takes every shape with every backend, and takes it again;
-// from one backend to the next on the same objects too. Pod Security says
-// nothing against them but what the agent cannot do without, and admits the pods
-// that their controllers would make.
+// applyQuietly applies a shape in front of a backend. Pod Security says nothing
+// against it but what the agent cannot do without.
+func applyQuietly(t *testing.T, c *kubetest.Cluster, s shape, backend string) {
+	t.Helper()
+	warnings := apply(t, c, kustomization(t, s, backend))
+	if s == agent || s == tiers {
+		assert.Equal(t, agentWarning, warnings)
+	} else {
+		assert.Empty(t, warnings)
+	}
+}
+
+// A real API server takes every shape, takes it again with another backend and
+// once more with the first, and admits the pods that their controllers would
+// make. [TestCarries] does the same with every backend.
 func TestApply(t *testing.T) {
 	c := kubetest.Start(t)
 	appNamespace(t, c)
-	each(t, func(t *testing.T, s shape, backend string) {
-		dir := kustomization(t, s, backend)
-		warnings := apply(t, c, dir)
-		if s == agent || s == tiers {
-			assert.Equal(t, agentWarning, warnings)
-		} else {
-			assert.Empty(t, warnings)
-		}
-		apply(t, c, dir)
-		found := workloads(t, rendered(t, s, backend))
-		assert.ElementsMatch(t, s.components(), names(found))
-		for _, w := range found {
-			c.ServiceAccount(t, w.Namespace, "default") // a controller's work
-			pod, err := c.Client.CoreV1().Pods(w.Namespace).Create(t.Context(), w.pod(0), metav1.CreateOptions{})
-			require.NoError(t, err)
-			for _, volume := range pod.Spec.Volumes {
-				if w.template.Spec.AutomountServiceAccountToken != nil {
-					assert.Nil(t, volume.Projected, "%s is given a token", w.Name)
-				}
+	for _, s := range shapes {
+		t.Run(string(s), func(t *testing.T) {
+			for _, backend := range []string{"all", "console", "all"} {
+				applyQuietly(t, c, s, backend)
 			}
-			c.DeletePod(t, pod)
-		}
-	})
+			found := workloads(t, rendered(t, s, "all"))
+			assert.ElementsMatch(t, s.components(), names(found))
+			for _, w := range found {
+				c.ServiceAccount(t, w.Namespace, "default") // a controller's work
+				pod, err := c.Client.CoreV1().Pods(w.Namespace).Create(t.Context(), w.live(t, c).pod(0), metav1.CreateOptions{})
+				require.NoError(t, err)
+				for _, volume := range pod.Spec.Volumes {
+					if w.template.Spec.AutomountServiceAccountToken != nil {
+						assert.Nil(t, volume.Projected, "%s is given a token", w.Name)
+					}
+				}
+				c.DeletePod(t, pod)
+			}
+		})
+	}
 }
 
 // Without --server-side it is no other.

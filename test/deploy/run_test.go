@@ -212,7 +212,7 @@ func TestCarries(t *testing.T) {
 	appNamespace(t, c)
 	sv := startServers(t)
 	each(t, func(t *testing.T, s shape, backend string) {
-		apply(t, c, kustomization(t, s, backend))
+		applyQuietly(t, c, s, backend)
 		found := workloads(t, rendered(t, s, backend))
 		n := &node{cluster: c, name: "node-1", hosts: map[string][]string{}}
 		var entry, exit *run
@@ -247,6 +247,11 @@ func TestCarries(t *testing.T) {
 
 // With the component for it, pods listen on IPv6 addresses.
 func TestIPv6(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	}
+	require.NoError(t, l.Close())
 	c := kubetest.Start(t)
 	c.Node(t, "node-1", nil)
 	for _, s := range []shape{agent, gateway} {
