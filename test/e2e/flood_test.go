@@ -269,7 +269,7 @@ var floods = map[string]func(f *flooder){
 		message := framed(true, telemetry.Gzip(largest(f.t)))
 		for range 16 {
 			client := f.http2()
-			f.each(8, func(int) error { return f.postGRPC(client, true, bytes.NewReader(message)) })
+			f.each(64, func(int) error { return f.postGRPC(client, true, bytes.NewReader(message)) })
 		}
 	},
 	"largest messages by HTTP": func(f *flooder) {
