@@ -153,7 +153,7 @@ func TestAnswers(t *testing.T) {
 		{name: "counts that do not add up", answers: []ingestion.Answer{{Status: 200, Body: `{"itemsReceived":3,"itemsAccepted":2,"errors":[]}`}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=unreadable": 1}},
 		{name: "broken answer", answers: []ingestion.Answer{{Fault: ingestion.CutAnswer}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=unreadable": 1}},
 		{name: "reset after the request", answers: []ingestion.Answer{{Fault: ingestion.LoseAnswer}}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=failed": 1}},
-		{name: "silence", answers: []ingestion.Answer{{Fault: ingestion.Hang}}, settings: map[string]any{"timeout": "100ms"}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=failed": 1}},
+		{name: "silence", answers: []ingestion.Answer{{Fault: ingestion.Hang}}, settings: map[string]any{"timeout": "1s"}, want: again, again: 3, duplicates: 3, requests: map[string]int64{"result=failed": 1}},
 		{
 			name: "too large", answers: []ingestion.Answer{status(413)},
 			want: none, accepted: 3, requests: map[string]int64{"result=too_large": 1, "result=accepted": 2},

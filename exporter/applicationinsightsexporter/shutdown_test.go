@@ -124,11 +124,11 @@ func TestShutdownOutOfTime(t *testing.T) {
 func TestShutdownWaitsWhileAnswersCome(t *testing.T) {
 	f := newFixture(t, retrying(map[string]any{"sending_queue": map[string]any{"enabled": true, "num_consumers": 1}}))
 	x := f.createTraces()
-	x.(*tracesExporter).x.grace = 250 * time.Millisecond
+	x.(*tracesExporter).x.grace = 2 * time.Second // less than all of it takes, and much more than one answer, also on a busy machine
 	slow := 0
 	f.backend.Always(&ingestion.Answer{Refuse: func(int, *ingestion.Envelope) ingestion.ItemError {
 		slow++
-		time.Sleep(20 * time.Millisecond) // what is slow has to take time
+		time.Sleep(100 * time.Millisecond) // what is slow has to take time
 		return ingestion.ItemError{}
 	}})
 	require.NoError(t, x.Start(context.Background(), f.host))
