@@ -6,9 +6,11 @@ package cluster_test
 
 import (
 	"cmp"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,11 +62,12 @@ patches:
 	t.Run("host port", func(t *testing.T) { testHostPort(t, s, b) })
 	t.Run("the pod is locked down", func(t *testing.T) {
 		pod := s.AwaitReady(t, agentSpace, agentSelector, 1)[0]
-		testLockedDown(t, s, &pod, "collector", 512<<20)
+		testLockedDown(t, s, &pod, "collector", 1, 512<<20)
 		// OTLP and metrics; health, pprof and zPages.
 		testReach(t, cart, &pod, []int{4317, 4318, 8888}, []int{13133, 1777, 55679})
 		testRBAC(t, s, &pod)
 	})
+	t.Run("the documented way to see that it works", func(t *testing.T) { testDocs(t, s, b) })
 	t.Run("a collector that hangs is started again", func(t *testing.T) { testHang(t, s, b, cart) })
 	t.Run("a restart under load loses nothing", func(t *testing.T) {
 		testRestart(t, s, b, "daemonset/otelcol-custom-agent", agentSpace, agentSelector, cart, pay)
@@ -111,7 +114,7 @@ func testHostPort(t *testing.T, s *suite, b *otlpserver.Server) {
 }
 
 // testLockedDown reads from the running container what the manifest asks for.
-func testLockedDown(t *testing.T, s *suite, pod *corev1.Pod, container string, memory int) {
+func testLockedDown(t *testing.T, s *suite, pod *corev1.Pod, container string, cpus float64, memory int) {
 	t.Helper()
 	c := s.Container(t, pod, container)
 	assert.Equal(t, "10001\t10001\t10001\t10001", c.Status(t, "Uid"))
@@ -121,6 +124,7 @@ func testLockedDown(t *testing.T, s *suite, pod *corev1.Pod, container string, m
 	}
 	assert.Equal(t, "1", c.Status(t, "NoNewPrivs"))
 	assert.Equal(t, "2", c.Status(t, "Seccomp"), "a filter")
+	assert.InDelta(t, cpus, c.CPULimit(t), 0.001)
 	assert.Equal(t, memory, c.MemoryLimit(t))
 
 	// Root may write there but for the mounts.
@@ -181,6 +185,38 @@ func testRBAC(t *testing.T, s *suite, pod *corev1.Pod) {
 		err := try()
 		assert.True(t, apierrors.IsForbidden(err), "%s: %v", what, err)
 	}
+}
+
+// testDocs sends what docs/deploy.md sends, by the way it goes.
+func testDocs(t *testing.T, s *suite, b *otlpserver.Server) {
+	pod := s.AwaitReady(t, agentSpace, agentSelector, 1)[0]
+	docs, err := os.ReadFile(filepath.Join(harness.Root(t), "docs/deploy.md"))
+	require.NoError(t, err)
+	_, after, found := strings.Cut(string(docs), "```json\n")
+	require.True(t, found)
+	hello, _, found := strings.Cut(after, "```")
+	require.True(t, found)
+
+	proxy := "/api/v1/namespaces/" + agentSpace + "/pods/" + pod.Name
+	api := s.Client.CoreV1().RESTClient()
+	require.NoError(t, api.Post().AbsPath(proxy+":4318/proxy/v1/traces").SetHeader("Content-Type", "application/json").
+		Body([]byte(hello)).Do(t.Context()).Error())
+	(&app{name: "hello"}).awaitSpans(t, b, 0, 1)
+	metrics, err := api.Get().AbsPath(proxy + ":8888/proxy/metrics").DoRaw(t.Context())
+	require.NoError(t, err)
+	for _, name := range []string{"otelcol_receiver_accepted_spans", "otelcol_exporter_sent_spans", "otelcol_exporter_queue_size"} {
+		assert.Contains(t, string(metrics), name)
+	}
+
+	local := harness.FreePort(t)
+	forward := s.StartKubectl(t, "port-forward", "-n", agentSpace, pod.Name, strconv.Itoa(local)+":55679")
+	forward.AwaitReady(t, func() error {
+		page, err := harness.Get(fmt.Sprintf("http://127.0.0.1:%d/debug/pipelinez", local))
+		if err == nil && !strings.Contains(string(page), "k8senrich") {
+			return harness.GiveUp(fmt.Errorf("no pipelines in %s", page))
+		}
+		return err
+	})
 }
 
 // testHang stops the collector's process, as a deadlock would.

@@ -151,7 +151,7 @@ func (s *suite) applyK(t *testing.T, resources, components []string, rest string
 			}
 		}
 	})
-	s.Kubectl(t, "apply", "--validate=strict", "-k", folder)
+	s.Kubectl(t, "apply", "--server-side", "--validate=strict", "-k", folder)
 	t.Cleanup(func() {
 		// Nothing is waited for but the pods: claims keep their volumes.
 		_, err := s.TryKubectl(t, "", "delete", "-k", folder, "--ignore-not-found", "--wait=true", "--timeout=3m")

@@ -34,7 +34,7 @@ patches:
 	t.Run("each pod is known", func(t *testing.T) { testIdentity(t, b, cart, pay) })
 	t.Run("a label that changes shows", func(t *testing.T) { testLabel(t, b, cart) })
 	t.Run("the pod is locked down", func(t *testing.T) {
-		testLockedDown(t, s, &pods[0], "collector", 1<<30)
+		testLockedDown(t, s, &pods[0], "collector", 2, 1<<30)
 		testReach(t, cart, &pods[0], []int{4317, 4318, 8888}, []int{13133, 1777, 55679})
 		testRBAC(t, s, &pods[0])
 	})

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/otelcol-custom/otelcol-custom/test/harness"
 )
 
 // Kubectl runs kubectl as the administrator and returns what it prints.
@@ -41,6 +43,14 @@ func (c *Cluster) TryKubectl(tb testing.TB, input string, args ...string) (strin
 		return stdout.String(), fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
 	}
 	return stdout.String(), nil
+}
+
+// StartKubectl starts a command of kubectl that goes on until the test ends.
+func (c *Cluster) StartKubectl(tb testing.TB, args ...string) *harness.Process {
+	tb.Helper()
+	return harness.Start(tb, harness.Spec{Path: c.file("bin/kubectl"), Args: args, Env: map[string]string{
+		"PATH": os.Getenv("PATH"), "HOME": c.dir, "KUBECONFIG": c.file("admin.conf"),
+	}})
 }
 
 // Apply applies YAML as `kubectl apply` does, with strict validation.

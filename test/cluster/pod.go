@@ -111,6 +111,21 @@ func (c Container) MemoryLimit(tb testing.TB) int {
 	return n
 }
 
+// CPULimit returns the limit that the kernel holds the container to, in CPUs.
+func (c Container) CPULimit(tb testing.TB) float64 {
+	tb.Helper()
+	text := c.control(tb, "cpu", "cpu.cfs_quota_us", "cpu.max")
+	if _, ok := c.cgroups[""]; !ok {
+		text += " " + c.control(tb, "cpu", "cpu.cfs_period_us", "")
+	}
+	quota, period, _ := strings.Cut(text, " ")
+	part, err := strconv.ParseFloat(quota, 64)
+	fatal(tb, err)
+	whole, err := strconv.ParseFloat(period, 64)
+	fatal(tb, err)
+	return part / whole
+}
+
 // Status returns a field of the state of its first process.
 func (c Container) Status(tb testing.TB, field string) string {
 	tb.Helper()

@@ -26,7 +26,7 @@ func testSidecar(t *testing.T, s *suite) {
 	t.Run("each pod is known", func(t *testing.T) { testIdentity(t, b, cart, pay, "k8s.deployment.name") })
 	t.Run("a label that changes shows", func(t *testing.T) { testLabel(t, b, cart) })
 	t.Run("the pod is locked down", func(t *testing.T) {
-		testLockedDown(t, s, &cart.pod, "otelcol-custom", 256<<20)
+		testLockedDown(t, s, &cart.pod, "otelcol-custom", 0.5, 256<<20)
 		// Nothing of the sidecar is for other pods.
 		testReach(t, pay, &cart.pod, []int{8080}, []int{4317, 4318, 8888, 13133, 1777, 55679})
 		_, err := os.Stat(s.Container(t, &cart.pod, "otelcol-custom").File("/var/run/secrets/kubernetes.io"))

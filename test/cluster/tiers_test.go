@@ -23,8 +23,8 @@ func testTiers(t *testing.T, s *suite) {
 	s.deploy(t, pay)
 	// The pods are the agent's to know, two hops before the backend.
 	testIdentity(t, b, cart, pay)
-	// Of each trace the second span has no error: nine of ten of these would be
-	// missing, were they not judged together with the first.
+	// One of the two spans of each trace has no error, and comes in another batch.
+	// Nine of ten of these would be missing, were they not judged together.
 	awaitDelivered(t, b, []*app{cart, pay})
 	for i := range sampling {
 		assert.Positive(t, metric(t, &sampling[i], "otelcol_receiver_accepted_spans"), sampling[i].Name)
