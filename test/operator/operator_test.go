@@ -484,6 +484,9 @@ func TestPods(t *testing.T) {
 			assert.Equal(t, "http://otelcol-custom-agent.otelcol-custom-agent.svc:4318", env["OTEL_EXPORTER_OTLP_ENDPOINT"])
 			assert.Equal(t, "http/protobuf", env["OTEL_EXPORTER_OTLP_PROTOCOL"])
 			assert.Equal(t, "web", env["OTEL_SERVICE_NAME"])
+			for _, signal := range []string{"TRACES", "METRICS", "LOGS"} {
+				assert.Equal(t, "otlp", env["OTEL_"+signal+"_EXPORTER"])
+			}
 			for _, attribute := range []string{"k8s.deployment.name=web", "k8s.namespace.name=shop", "k8s.container.name=app", "k8s.pod.name="} {
 				assert.Contains(t, env["OTEL_RESOURCE_ATTRIBUTES"], attribute)
 			}
