@@ -271,7 +271,7 @@ func TestTLS(t *testing.T) {
 				want := 0
 				for name, config := range test.bad {
 					for door, knock := range doors {
-						assert.Error(t, knock(t, c, telemetry.Access{TLS: config}), "%s at %s", name, door)
+						require.Error(t, knock(t, c, telemetry.Access{TLS: config}), "%s at %s", name, door)
 					}
 				}
 				assert.Zero(t, accepted(t, c))
@@ -437,7 +437,7 @@ func TestCredentials(t *testing.T) {
 				if m == "gateway" { // good credentials do not make up for plain text
 					for _, header := range test.good {
 						for door, knock := range doors {
-							assert.Error(t, knock(t, c, telemetry.Access{Header: header}), door)
+							require.Error(t, knock(t, c, telemetry.Access{Header: header}), door)
 						}
 					}
 				}
