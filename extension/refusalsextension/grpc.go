@@ -31,6 +31,7 @@ func (r *refusals) GetGRPCServerOptions(context.Context) ([]grpc.ServerOption, e
 	decoder := encoding.GetCodecV2(proto.Name)
 	return []grpc.ServerOption{
 		grpc.ConnectionTimeout(handshakeLimit),
+		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.InTapHandle(r.tap),
 		grpc.ForceServerCodecV2(&codec{CodecV2: decoder, refusals: r}),
 		grpc.StatsHandler(statsHandler{r}),
@@ -110,6 +111,7 @@ func (c *codec) Unmarshal(data mem.BufferSlice, request any) error {
 type call struct {
 	method  string
 	client  netip.Addr
+	leave   func()     // its place, until it is decoded; nil when it has none
 	body    mem.Buffer // of a request of OTLP until it is decoded
 	refused error
 }
@@ -119,6 +121,10 @@ func (c *call) free() {
 	if c.body != nil {
 		c.body.Free()
 		c.body = nil
+	}
+	if c.leave != nil {
+		c.leave()
+		c.leave = nil
 	}
 }
 
@@ -141,9 +147,12 @@ func (h statsHandler) HandleRPC(ctx context.Context, event stats.RPCStats) {
 		return
 	}
 	switch event := event.(type) {
+	case *stats.Begin: // nothing of the message has been read
+		// Who gets no place has run out of time, and reading fails at once.
+		c.leave, _ = h.places.wait(ctx, c.client)
 	case *stats.InPayload: // the codec was called just before
 		if u, ok := ctx.Value(uploadKey{}).(*upload); ok {
-			u.finish()
+			u.whole()
 		}
 		if body, ok := h.encoded.LoadAndDelete(event.Payload); ok {
 			c.body = body.(mem.Buffer)
@@ -162,7 +171,7 @@ func (h statsHandler) ended(ctx context.Context, c *call, code codes.Code) {
 		codes.Unauthenticated, codes.PermissionDenied:
 	default:
 		if u, ok := ctx.Value(uploadKey{}).(*upload); ok && c.refused == nil {
-			c.refused = u.cancelled()
+			c.refused = u.err()
 		}
 		if c.refused == nil {
 			return

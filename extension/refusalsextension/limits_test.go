@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -182,6 +183,7 @@ func TestReadReservesAsItComes(t *testing.T) {
 
 func TestLimitsGRPC(t *testing.T) {
 	ext, logged := limited(t)
+	ext.uploadLimit = 100 * time.Millisecond
 	handler := newBlocking()
 	options, err := ext.GetGRPCServerOptions(t.Context())
 	require.NoError(t, err)
@@ -227,7 +229,7 @@ func TestLimitsGRPC(t *testing.T) {
 			}
 		}
 		assert.Equal(t, []time.Duration{time.Second}, delays)
-		time.Sleep(2 * uploadGrace) // it is all there: nothing happens to it now
+		time.Sleep(2 * ext.uploadLimit) // it is all there: nothing happens to it now
 		handler.end <- struct{}{}
 		require.NoError(t, <-first)
 	}
@@ -263,29 +265,19 @@ func TestOneClientTakesHalf(t *testing.T) {
 	assert.Empty(t, l.usedBy)
 }
 
-// Requests of which the end does not come take up room for the largest, until there is
-// none; what comes whole is served meanwhile as long as it has room of its own.
-func TestHalfMessages(t *testing.T) {
-	ext, logged := limited(t)
-	ext.limits.inFlight = 4 * uploadReserve // two for one client
-	options, err := ext.GetGRPCServerOptions(t.Context())
+// halfMessages opens a connection with n requests of which the end does not come.
+func halfMessages(t *testing.T, address string, n int) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
-	s := grpc.NewServer(options...)
-	ptraceotlp.RegisterGRPCServer(s, newBlocking())
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	go func() { _ = s.Serve(listener) }()
-	t.Cleanup(s.Stop)
-
-	conn, err := net.Dial("tcp", listener.Addr().String())
-	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
 	_, err = io.WriteString(conn, http2.ClientPreface)
 	require.NoError(t, err)
 	framer := http2.NewFramer(conn, conn)
 	require.NoError(t, framer.WriteSettings())
 	var header bytes.Buffer
 	encoder := hpack.NewEncoder(&header)
-	for stream := uint32(1); stream <= 5; stream += 2 {
+	for i := range n {
 		header.Reset()
 		for _, field := range []hpack.HeaderField{
 			{Name: ":method", Value: "POST"},
@@ -297,22 +289,60 @@ func TestHalfMessages(t *testing.T) {
 		} {
 			require.NoError(t, encoder.WriteField(field))
 		}
+		stream := uint32(1 + 2*i)
 		require.NoError(t, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: header.Bytes(), EndHeaders: true}))
 		require.NoError(t, framer.WriteData(stream, false, []byte{0, 0, 0, 0, 100, 1, 2, 3})) // 3 bytes of 100
 	}
+	return conn
+}
 
-	require.Eventually(t, func() bool { return logged.Len() == 1 }, 10*time.Second, 10*time.Millisecond, "the third is cancelled")
+// Requests of which the end does not come take the places of their address, and no more.
+func TestHalfMessages(t *testing.T) {
+	ext, _ := limited(t)
+	address := serve(t, ext)
+	slow := halfMessages(t, address, placesOfAddress)
+	require.Eventually(t, func() bool { return len(ext.places.all) == placesOfAddress }, 10*time.Second, time.Millisecond)
+
+	export := func(from string, timeout time.Duration) error {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		conn, err := grpc.NewClient("passthrough:"+address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", to) }))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }()
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		defer cancel()
+		_, err = ptraceotlp.NewGRPCClient(conn).Export(ctx, ptraceotlp.NewExportRequest())
+		return err
+	}
+	assert.Equal(t, codes.DeadlineExceeded, status.Code(export("127.0.0.1", 100*time.Millisecond)), "it waits")
+	if runtime.GOOS == "linux" { // where all of 127.0.0.0/8 is this machine
+		require.NoError(t, export("127.0.0.2", 10*time.Second))
+	}
+	require.NoError(t, slow.Close())
+	require.NoError(t, export("127.0.0.1", 10*time.Second))
+	require.Eventually(t, func() bool { return len(ext.places.all) == 0 }, 10*time.Second, time.Millisecond)
+}
+
+func TestSlowMessage(t *testing.T) {
+	ext, logged := limited(t)
+	ext.uploadLimit = time.Millisecond
+	halfMessages(t, serve(t, ext), 1)
+	require.Eventually(t, func() bool { return logged.Len() == 1 }, 10*time.Second, time.Millisecond)
 	fields := logged.All()[0].ContextMap()
 	assert.Equal(t, "Canceled", fields["status"])
-	assert.Contains(t, fields["reason"], "max_in_flight_mib")
-	ext.limits.mu.Lock()
-	assert.Equal(t, 2*uploadReserve, ext.limits.used)
-	ext.limits.mu.Unlock()
+	assert.Contains(t, fields["reason"], "not there whole in time")
+}
 
-	require.NoError(t, conn.Close())
-	require.Eventually(t, func() bool {
-		ext.limits.mu.Lock()
-		defer ext.limits.mu.Unlock()
-		return ext.limits.used == 0
-	}, 10*time.Second, 10*time.Millisecond, "what goes with the connection is given back")
+// serve starts a gRPC server with ext as its middleware, and returns its address.
+func serve(t *testing.T, ext *refusals) string {
+	t.Helper()
+	options, err := ext.GetGRPCServerOptions(t.Context())
+	require.NoError(t, err)
+	s := grpc.NewServer(options...)
+	ptraceotlp.RegisterGRPCServer(s, newBlocking())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go func() { _ = s.Serve(listener) }()
+	t.Cleanup(s.Stop)
+	return listener.Addr().String()
 }

@@ -5,6 +5,7 @@ package refusalsextension
 import (
 	"context"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension"
@@ -25,7 +26,10 @@ type refusals struct {
 	builder *metadata.TelemetryBuilder
 
 	limits  limits
+	places  *places
 	encoded sync.Map // of requests that the codec has seen and the stats handler has not: their bytes
+
+	uploadLimit time.Duration
 }
 
 var (
@@ -44,6 +48,8 @@ func newRefusals(set extension.Settings, config *Config) (*refusals, error) {
 		logger:       set.Logger,
 		builder:      builder,
 		limits:       limits{decoded: config.MaxDecodedMiB << 20, inFlight: config.MaxInFlightMiB << 20},
+		places:       newPlaces(),
+		uploadLimit:  uploadLimit,
 	}, nil
 }
 
