@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 version=$(sed -n 's/^  version: //p' builder-config.yaml)
 dirty=
 git diff --quiet HEAD || dirty=-dirty
-if tag=$(git describe --exact-match --match 'v[0-9]*' HEAD 2> /dev/null); then
+if tag=$(git describe --tags --exact-match --match 'v[0-9]*' HEAD 2> /dev/null); then
 	if [ "$tag" != "v$version" ]; then
 		echo "HEAD is tagged $tag, and builder-config.yaml says $version, which is what the binary prints." >&2
 		exit 1
