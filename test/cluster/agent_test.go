@@ -75,6 +75,7 @@ patches:
 	t.Run("a full queue outlives an eviction", func(t *testing.T) {
 		testEviction(t, s, b, agentSpace, agentSelector, cart, pay)
 	})
+	t.Run("TLS and a token", func(t *testing.T) { testSecure(t, s, b, cart) })
 }
 
 // testLabel changes a label of a live pod, and adds one.

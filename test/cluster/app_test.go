@@ -57,11 +57,15 @@ spec:
     spec:
       automountServiceAccountToken: false
       terminationGracePeriodSeconds: 30
+      volumes:
+        - name: ca
+          configMap: {name: ca, optional: true}
       containers:
         - name: app
           image: app:test
           ports: [{name: http, containerPort: 8080}]
           readinessProbe: {tcpSocket: {port: http}, periodSeconds: 1}
+          volumeMounts: [{name: ca, mountPath: /ca, readOnly: true}]
           resources:
             requests: {cpu: 10m, memory: 16Mi}
             limits: {cpu: %[4]s, memory: %[5]s}
@@ -85,6 +89,7 @@ func (s *suite) deploy(t *testing.T, a *app) {
 	t.Helper()
 	s.Apply(t, a.yaml())
 	t.Cleanup(func() {
+		s.tell(t)
 		_, err := s.TryKubectl(t, "", "delete", "deployment", a.name, "-n", appSpace, "--cascade=foreground", "--timeout=2m")
 		require.NoError(t, err)
 	})

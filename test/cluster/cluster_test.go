@@ -141,20 +141,24 @@ func (s *suite) applyK(t *testing.T, resources, components []string, rest string
 	}
 	text.WriteString(rest)
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text.String()), 0o600))
-	t.Cleanup(func() {
-		if t.Failed() {
-			out, _ := s.TryKubectl(t, "", "get", "pods,events", "-A", "-o", "wide", "--sort-by=.metadata.creationTimestamp")
-			t.Log(out)
-			for _, selector := range []string{"app.kubernetes.io/name=otelcol-custom", "test/app"} {
-				out, _ = s.TryKubectl(t, "", "logs", "-A", "-l", selector, "--prefix", "--all-containers", "--tail", "30")
-				t.Log(out)
-			}
-		}
-	})
 	s.Kubectl(t, "apply", "--server-side", "--validate=strict", "-k", folder)
 	t.Cleanup(func() {
-		// Nothing is waited for but the pods: claims keep their volumes.
+		s.tell(t)
 		_, err := s.TryKubectl(t, "", "delete", "-k", folder, "--ignore-not-found", "--wait=true", "--timeout=3m")
 		require.NoError(t, err)
 	})
+}
+
+// tell prints what there is and what it has logged, if the test has failed.
+func (s *suite) tell(t *testing.T) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	out, _ := s.TryKubectl(t, "", "get", "pods,events", "-A", "-o", "wide", "--sort-by=.metadata.creationTimestamp")
+	t.Log(out)
+	for _, selector := range []string{"app.kubernetes.io/name=otelcol-custom", "test/app"} {
+		out, _ = s.TryKubectl(t, "", "logs", "-A", "-l", selector, "--prefix", "--all-containers", "--tail", "30")
+		t.Log(out)
+	}
 }
