@@ -75,6 +75,8 @@ patches:
 	t.Run("a full queue outlives an eviction", func(t *testing.T) {
 		testEviction(t, s, b, agentSpace, agentSelector, cart, pay)
 	})
+	b.Stop(t) // it has ended already if the test before has started it anew
+	b.Start(t)
 	t.Run("TLS and a token", func(t *testing.T) { testSecure(t, s, b, cart) })
 }
 

@@ -20,7 +20,6 @@ import (
 // testSecure turns the agent into one that wants TLS and a token. The plain app
 // has sent to it before.
 func testSecure(t *testing.T, s *suite, b *otlpserver.Server, plain *app) {
-	b.Start(t) // it has ended with the test that started it last
 	host := strings.TrimPrefix(agentService, "http://")
 	ca := authority.New(t)
 	cert, key := ca.Issue(t, host)
