@@ -293,7 +293,7 @@ func TestKubernetesNoCredentials(t *testing.T) {
 				config := m.config(t, "console", nil)
 				delete(config.Env, "KUBECONFIG")
 				config.Overlay = fmt.Sprintf("processors::k8s_attributes::auth_type: %[1]s\nprocessors::k8senrich::container_resources::auth_type: %[1]s\n"+
-					"service::extensions: [file_storage, refusals]", auth) // none that listens
+					"service::extensions: [file_storage, refusals]\nservice::telemetry::metrics::level: none", auth) // nothing listens
 				p := collector.Run(t, "", config)
 				assert.Equal(t, 1, p.ExitCode())
 				assert.Contains(t, p.Stderr.String(), says)
