@@ -9,7 +9,10 @@ import "errors"
 // times, which takes more stack than Go gives a goroutine before it ends the process.
 const maxNesting = 64
 
-var errNesting = errors.New("a value is nested more than 64 deep")
+var (
+	errNesting = errors.New("a value is nested more than 64 deep")
+	errJSON    = errors.New("it is not JSON")
+)
 
 // message says what one element of a repeated field takes in memory when it is decoded,
 // and which of its own fields are messages. What a field's text takes is the number of
@@ -78,6 +81,21 @@ var traces, metrics, logs = func() (traces, metrics, logs *message) {
 	return request(span), request(metric), request(record)
 }()
 
+// The messages of Jaeger's and Zipkin's protobuf, with what their translation takes.
+var jaeger, zipkin = func() (jaeger, zipkin *message) {
+	tag := &message{size: 288}
+	log := &message{size: 224, fields: [16]*message{2: tag}}
+	process := &message{size: 96, fields: [16]*message{2: tag}}
+	span := &message{size: 544, fields: [16]*message{4: {size: 192}, 8: tag, 9: log, 10: process, 12: {size: 48}}}
+	batch := &message{fields: [16]*message{1: span, 2: process}}
+	jaeger = &message{fields: [16]*message{1: batch}}
+
+	endpoint := &message{size: 160}
+	zspan := &message{size: 960, fields: [16]*message{8: endpoint, 9: endpoint, 10: {size: 256}, 11: {size: 320}}}
+	zipkin = &message{fields: [16]*message{1: zspan}}
+	return jaeger, zipkin
+}()
+
 // decodedSize returns about how many bytes data, which is a message m, takes when it is
 // decoded; not less than it does. What is malformed is left to the decoder: it stops
 // where this does.
@@ -98,6 +116,9 @@ func (m *message) walk(data []byte, nesting int) (int, error) {
 		case 0: // varint
 			if _, n = varint(data); n == 0 {
 				return size, nil
+			}
+			if field := m.at(int32(tag >> 3)); field != nil { // a number that is not packed
+				size += field.perByte
 			}
 		case 1: // 64 bits
 			n = 8
@@ -191,29 +212,51 @@ const (
 )
 
 // decodedSizeOfJSON is decodedSize for OTLP in JSON, and for Zipkin's.
+//
+// pdata's decoder takes more than JSON: a comma for a brace or bracket, a closing brace
+// for an object. What is none is refused, since nothing here could count it.
 func decodedSizeOfJSON(data []byte) (int, error) {
 	size, depth := len(data), 0
+	var open [jsonNesting]byte // the end that each brace and bracket needs
+	last := byte(',')          // what was before, white space left out
 	text := false
 	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
-		case c == '"':
-			text = !text
-		case text:
+		c := data[i]
+		if text {
 			if c == '\\' {
 				i++ // what follows ends no text
 			}
-		case c == '{' || c == '[':
-			if depth++; depth > jsonNesting {
+			text = c != '"'
+			continue
+		}
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '"':
+			text = true
+		case '{', '[':
+			if depth == jsonNesting {
 				return size, errNesting
 			}
+			open[depth] = c + 2 // its end, in ASCII
+			depth++
 			if c == '{' {
 				size += jsonObject
 			}
-		case c == '}' || c == ']':
+		case '}', ']':
+			if depth == 0 || open[depth-1] != c || last == ',' || last == ':' { //nolint:gosec // depth is at most jsonNesting
+				return size, errJSON
+			}
 			depth--
-		case c == ',':
+		case ',':
+			if depth == 0 || last == ',' || last == ':' || last == '{' || last == '[' {
+				return size, errJSON
+			}
 			size += jsonElement
+		case 'n': // null, which stands for an object
+			size += jsonObject
 		}
+		last = c
 	}
 	return size, nil
 }

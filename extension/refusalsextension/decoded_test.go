@@ -106,6 +106,7 @@ func TestDecodedSize(t *testing.T) {
 		"exponential's exemplars":  {metrics, decodeMetrics, points(10, 11)},
 		"exponential's attributes": {metrics, decodeMetrics, points(10, 1)},
 		"exponential's buckets":    {metrics, decodeMetrics, within(make([]byte, n), 1, 2, 2, 10, 1, 8, 2)},
+		"buckets not packed":       {metrics, decodeMetrics, within(bytes.Repeat([]byte{2 << 3, 1}, n), 1, 2, 2, 10, 1, 8)},
 		"negative buckets":         {metrics, decodeMetrics, within(make([]byte, n), 1, 2, 2, 10, 1, 9, 2)},
 		"quantiles":                {metrics, decodeMetrics, points(11, 6)},
 		"summary's attributes":     {metrics, decodeMetrics, points(11, 7)},
@@ -199,6 +200,36 @@ func TestNesting(t *testing.T) {
 	require.ErrorIs(t, err, errNesting)
 	_, err = decodedSizeOfJSON([]byte(`{"text": "` + strings.Repeat(`[{\"`, 1000) + `"}`))
 	require.NoError(t, err, "in a text")
+}
+
+// pdata's decoder takes what is not JSON. What it takes is counted or refused.
+func TestNotJSON(t *testing.T) {
+	const begin, end = `{"resourceSpans":[{"scopeSpans":[{"spans":[`, `]}]}]}`
+	for name, element := range map[string]string{"brace alone": `},`, "null": `null,`} {
+		data := []byte(begin + strings.Repeat(element, 10_000) + `{}` + end)
+		request := ptraceotlp.NewExportRequest()
+		require.NoError(t, request.UnmarshalJSON(data), name)
+		require.Greater(t, request.Traces().SpanCount(), 5_000, "%s: the decoder takes it for a span", name)
+		said, err := decodedSizeOfJSON(data)
+		if err == nil {
+			assert.Greater(t, said, 250*request.Traces().SpanCount(), name)
+		} else {
+			require.ErrorIs(t, err, errJSON, name)
+		}
+	}
+	for name, data := range map[string]string{
+		"commas for braces": `{"a":,"b":,"c":1}`,
+		"no begin":          `]`,
+		"wrong end":         `{"a":[}]`,
+		"comma at the end":  `{"a":[1,]}`,
+		"comma first":       `[,1]`,
+		"outside":           `{},{}`,
+	} {
+		_, err := decodedSizeOfJSON([]byte(data))
+		require.ErrorIs(t, err, errJSON, name)
+	}
+	_, err := decodedSizeOfJSON([]byte(` { "a" : [ 1 , { } , "]}," , null ] , "b" : { } } `))
+	assert.NoError(t, err)
 }
 
 // A number may be written longer than it need be, a field's number be more than 32 bits,

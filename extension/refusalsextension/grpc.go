@@ -23,6 +23,9 @@ import (
 // handshakeLimit is for a new connection to speak HTTP/2; gRPC's default is two minutes.
 const handshakeLimit = 10 * time.Second
 
+// headerLimit is for a call's headers, in bytes; gRPC's default is 16 MiB.
+const headerLimit = 64 << 10
+
 // GetGRPCServerOptions implements extensionmiddleware.GRPCServer. A stats handler is
 // told of requests that fail before any interceptor sees them: too large, or not
 // protobuf. The interceptor stands behind the server's own, so that only who is let in
@@ -32,12 +35,16 @@ func (r *refusals) GetGRPCServerOptions(context.Context) ([]grpc.ServerOption, e
 	return []grpc.ServerOption{
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.MaxHeaderListSize(headerLimit),
 		grpc.InTapHandle(r.tap),
 		grpc.ForceServerCodecV2(&codec{CodecV2: decoder, refusals: r}),
 		grpc.StatsHandler(statsHandler{r}),
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			c, ok := ctx.Value(callKey{}).(*call)
 			if !ok || c.body == nil {
+				if ok {
+					c.free() // its place, which other calls wait for
+				}
 				return next(ctx, request)
 			}
 			size, err := r.decode(c, request, decoder)
@@ -82,6 +89,7 @@ var requestTypes = map[string]*message{
 	"ExportTraceServiceRequest":   traces,
 	"ExportMetricsServiceRequest": metrics,
 	"ExportLogsServiceRequest":    logs,
+	"PostSpansRequest":            jaeger,
 }
 
 func typeName(v any) string {
@@ -188,7 +196,7 @@ func clientOf(ctx context.Context) (netip.Addr, string) {
 		return netip.Addr{}, ""
 	}
 	if address, ok := p.Addr.(interface{ AddrPort() netip.AddrPort }); ok {
-		return address.AddrPort().Addr(), p.Addr.String()
+		return address.AddrPort().Addr().Unmap(), p.Addr.String()
 	}
 	return netip.Addr{}, p.Addr.String()
 }

@@ -5,6 +5,7 @@ package refusalsextension
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -54,13 +55,15 @@ func (r *refusals) serveHTTP(w *watchedWriter, req *http.Request, next http.Hand
 	size, err = decodedSizeOf(req, data)
 	if err = r.limits.check(size, err); err != nil {
 		status := http.StatusRequestEntityTooLarge
-		if errors.Is(err, errNesting) {
+		if errors.Is(err, errNesting) || errors.Is(err, errJSON) {
 			status = http.StatusBadRequest
 		}
 		http.Error(w, err.Error(), status)
 		return err
 	}
-	if !body.grow(body.taken + size) {
+	// No more than one address may have: a request that is within max_decoded_mib is taken
+	// when it is alone.
+	if !body.grow(max(body.taken, min(body.taken+size, r.limits.inFlight/2))) {
 		return w.full()
 	}
 	req.Body = struct {
@@ -73,19 +76,35 @@ func (r *refusals) serveHTTP(w *watchedWriter, req *http.Request, next http.Hand
 
 // decodedSizeOf returns what a body takes decoded, as far as it is known to.
 func decodedSizeOf(req *http.Request, data []byte) (int, error) {
-	if kind, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")); kind == "application/json" {
+	header := req.Header.Get("Content-Type")
+	kind, _, _ := mime.ParseMediaType(header)
+	// Zipkin's receiver takes JSON by any path and by all types but its others, as they
+	// are written here.
+	if kind == "application/json" || header != "application/x-protobuf" && json.Valid(data) {
 		return decodedSizeOfJSON(data)
 	}
+	if strings.HasSuffix(kind, "thrift") || strings.HasSuffix(kind, "thrift.binary") {
+		return thriftFactor * len(data), nil
+	}
+	size, err := zipkin.decodedSize(data)
+	if err != nil {
+		return size, err
+	}
+	otlp := 0
 	switch path := req.URL.Path; {
 	case strings.HasSuffix(path, "/v1/traces"):
-		return traces.decodedSize(data)
+		otlp, err = traces.decodedSize(data)
 	case strings.HasSuffix(path, "/v1/metrics"):
-		return metrics.decodedSize(data)
+		otlp, err = metrics.decodedSize(data)
 	case strings.HasSuffix(path, "/v1/logs"):
-		return logs.decodedSize(data)
+		otlp, err = logs.decodedSize(data)
 	}
-	return len(data), nil
+	return max(size, otlp), err
 }
+
+// thriftFactor is what Thrift takes decoded, as a multiple of its bytes: Jaeger's and
+// Zipkin's receivers bound what lists may say of their lengths.
+const thriftFactor = 12
 
 // reservedBody reads a body into memory that it has reserved.
 type reservedBody struct {

@@ -58,5 +58,5 @@ func (l *limits) check(size int, err error) error {
 // clients without one share what one may have.
 func addressOf(hostport string) netip.Addr {
 	address, _ := netip.ParseAddrPort(hostport)
-	return address.Addr()
+	return address.Addr().Unmap()
 }

@@ -8,11 +8,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/jaegertracing/jaeger-idl/model/v1"
+	"github.com/jaegertracing/jaeger-idl/proto-gen/api_v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
@@ -29,16 +33,18 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/otelcol-custom/otelcol-custom/extension/refusalsextension/internal/metadata"
+	ownmetadata "github.com/otelcol-custom/otelcol-custom/extension/refusalsextension/internal/metadata"
 )
 
 // limited makes the extension with 1 MiB for a request and for a client, and its log.
 func limited(t *testing.T) (*refusals, *observer.ObservedLogs) {
 	t.Helper()
 	core, logged := observer.New(zap.InfoLevel)
-	set := extensiontest.NewNopSettings(metadata.Type)
+	set := extensiontest.NewNopSettings(ownmetadata.Type)
 	set.Logger = zap.New(core)
 	ext, err := NewFactory().Create(t.Context(), set, &Config{MaxDecodedMiB: 1, MaxInFlightMiB: 2})
 	require.NoError(t, err)
@@ -97,7 +103,7 @@ func (b *blocking) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 func TestLimitsHTTP(t *testing.T) {
 	ext, logged := limited(t)
 	handler := newBlocking()
-	id := component.NewID(metadata.Type)
+	id := component.NewID(ownmetadata.Type)
 	config := confighttp.NewDefaultServerConfig()
 	config.NetAddr.Endpoint = "127.0.0.1:0"
 	config.Middlewares = []configmiddleware.Config{{ID: id}}
@@ -345,4 +351,172 @@ func serve(t *testing.T, ext *refusals) string {
 	go func() { _ = s.Serve(listener) }()
 	t.Cleanup(s.Stop)
 	return listener.Addr().String()
+}
+
+// A request that is within max_decoded_mib is taken when it is alone, read into twice its
+// bytes as it is.
+func TestLargestIsTaken(t *testing.T) {
+	ext, _ := limited(t)
+	data, err := spans(700).MarshalProto() // 0.97 MB decoded, 0.25 encoded
+	require.NoError(t, err)
+	size, err := traces.decodedSize(data)
+	require.NoError(t, err)
+	require.Greater(t, size, 14<<16)
+	require.Less(t, size, 1<<20)
+	wrap, err := ext.GetHTTPHandler(t.Context())
+	require.NoError(t, err)
+	handler, err := wrap(t.Context(), answer(http.StatusOK))
+	require.NoError(t, err)
+	w := httptest.NewRecorder()
+	request := httptest.NewRequest(http.MethodPost, "/v1/traces", bytes.NewReader(data))
+	request.Header.Set("Content-Type", "application/x-protobuf")
+	handler.ServeHTTP(w, request)
+	assert.Equal(t, http.StatusOK, w.Code)
+}
+
+// Zipkin's receiver takes JSON whatever its type says, and protobuf of its own.
+func TestLimitsZipkin(t *testing.T) {
+	json := []byte("[" + strings.Repeat("{},", 5000) + "{}]") // 15 kB
+	protobuf := many(5000, 1)                                 // 10 kB
+	for name, tt := range map[string]struct {
+		path, kind string
+		body       []byte
+	}{
+		"JSON":                {"/api/v2/spans", "application/json", json},
+		"JSON, first version": {"/api/v1/spans", "application/json; charset=utf-8", json},
+		"no type":             {"/api/v2/spans", "", json},
+		"another path":        {"/v1/traces", "text/plain", json},
+		"not quite protobuf":  {"/api/v2/spans", "application/x-protobuf; a=b", json},
+		"protobuf":            {"/api/v2/spans", "application/x-protobuf", protobuf},
+		"protobuf elsewhere":  {"/v1/traces", "application/x-protobuf", protobuf},
+		"Thrift":              {"/api/v1/spans", "application/x-thrift", make([]byte, 100_000)},
+	} {
+		ext, _ := limited(t)
+		wrap, err := ext.GetHTTPHandler(t.Context())
+		require.NoError(t, err)
+		handler, err := wrap(t.Context(), answer(http.StatusAccepted))
+		require.NoError(t, err)
+		w := httptest.NewRecorder()
+		request := httptest.NewRequest(http.MethodPost, tt.path, bytes.NewReader(tt.body))
+		request.Header.Set("Content-Type", tt.kind)
+		handler.ServeHTTP(w, request)
+		assert.Equal(t, http.StatusRequestEntityTooLarge, w.Code, name)
+	}
+}
+
+// Jaeger's requests are sized too, and give their places back before the receiver has them.
+func TestLimitsJaeger(t *testing.T) {
+	ext, _ := limited(t)
+	options, err := ext.GetGRPCServerOptions(t.Context())
+	require.NoError(t, err)
+	s := grpc.NewServer(options...)
+	receiver := &jaegerReceiver{newBlocking()}
+	api_v2.RegisterCollectorServiceServer(s, receiver)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go func() { _ = s.Serve(listener) }()
+	t.Cleanup(s.Stop)
+	conn, err := grpc.NewClient("passthrough:"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close()) })
+	client := api_v2.NewCollectorServiceClient(conn)
+
+	large := &api_v2.PostSpansRequest{}
+	for range 5000 {
+		large.Batch.Spans = append(large.Batch.Spans, &model.Span{})
+	}
+	_, err = client.PostSpans(t.Context(), large)
+	require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", err)
+	require.ErrorContains(t, err, "max_decoded_mib")
+
+	const calls = placesOfAddress + 1
+	done := make(chan error, calls)
+	for range calls {
+		go func() {
+			_, err := client.PostSpans(context.Background(), &api_v2.PostSpansRequest{Batch: model.Batch{Spans: []*model.Span{{}}}})
+			done <- err
+		}()
+	}
+	for range calls { // all of them at once
+		receiver.await(t)
+	}
+	for range calls {
+		receiver.end <- struct{}{}
+		require.NoError(t, <-done)
+	}
+}
+
+type jaegerReceiver struct{ *blocking }
+
+func (r *jaegerReceiver) PostSpans(_ context.Context, request *api_v2.PostSpansRequest) (*api_v2.PostSpansResponse, error) {
+	if len(request.Batch.Spans) != 1 {
+		return nil, status.Error(codes.Internal, "not what was sent")
+	}
+	r.serve()
+	return &api_v2.PostSpansResponse{}, nil
+}
+
+// More calls than may arrive at once are told to come again, and those that may are
+// told apart by address.
+func TestArriving(t *testing.T) {
+	var a arriving
+	one, other, third := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
+	for range arrivingOfAddress {
+		require.True(t, a.enter(one))
+		require.True(t, a.enter(other))
+	}
+	assert.False(t, a.enter(third), "there are as many as there may be of all")
+	a.exit(other)
+	assert.False(t, a.enter(one))
+	assert.True(t, a.enter(third))
+	a.exit(third)
+	for range arrivingOfAddress {
+		a.exit(one)
+	}
+	for range arrivingOfAddress - 1 {
+		a.exit(other)
+	}
+	assert.Empty(t, a.of)
+	assert.Zero(t, a.all)
+}
+
+func TestTooManyArrive(t *testing.T) {
+	ext, logged := limited(t)
+	address := serve(t, ext)
+	for range arrivingOfAddress / 64 {
+		halfMessages(t, address, 64)
+	}
+	halfMessages(t, address, 1)
+	require.Eventually(t, func() bool { return logged.Len() > 0 }, 10*time.Second, time.Millisecond)
+	assert.Equal(t, "Unavailable", logged.All()[0].ContextMap()["status"])
+}
+
+// Headers take memory before anything is known of a call.
+func TestHeaderLimit(t *testing.T) {
+	ext, _ := limited(t)
+	conn, err := grpc.NewClient("passthrough:"+serve(t, ext), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close()) })
+	client := ptraceotlp.NewGRPCClient(conn)
+	for n, want := range map[int]bool{headerLimit / 2: true, 2 * headerLimit: false} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("x", n))
+		_, err = client.Export(ctx, ptraceotlp.NewExportRequest())
+		assert.Equal(t, want, err == nil, "%d: %v", n, err)
+	}
+}
+
+// A few bytes by zstd cannot ask for any memory they like.
+func TestZstdWindow(t *testing.T) {
+	decompress := func(window byte) error {
+		// A frame of RFC 8878: magic, no content size, a window of 2^(10+n), one empty raw block.
+		frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, window << 3, 1, 0, 0}
+		r, err := encoding.GetCompressor("zstd").Decompress(bytes.NewReader(frame))
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, r)
+		return err
+	}
+	require.NoError(t, decompress(13), "8 MiB")
+	require.Error(t, decompress(14), "16 MiB")
 }

@@ -25,9 +25,10 @@ type refusals struct {
 	logger  *zap.Logger
 	builder *metadata.TelemetryBuilder
 
-	limits  limits
-	places  *places
-	encoded sync.Map // of requests that the codec has seen and the stats handler has not: their bytes
+	limits   limits
+	places   *places
+	arriving arriving
+	encoded  sync.Map // of requests that the codec has seen and the stats handler has not: their bytes
 
 	uploadLimit time.Duration
 }
