@@ -27,7 +27,7 @@ release=$temporary/release
 contents() {
 	local os=$1 name=$2 binary=$3 file
 	echo "0755 0 $name/${binary##*/} $binary"
-	for file in LICENSE README.md CHANGELOG.md configs/*.yaml configs/backend/*.yaml; do
+	for file in LICENSE README.md CHANGELOG.md configs/*.yaml configs/{backend,secure}/*.yaml; do
 		[ "$file" = configs/kustomization.yaml ] || echo "0644 0 $name/$file $file"
 	done
 	if [ "$os" = linux ]; then

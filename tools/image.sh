@@ -53,7 +53,7 @@ rootfs() {
 		0444 0 usr/share/sbom/otelcol-custom.cdx.json $context/sbom-$arch.cdx.json
 		0700 10001 var/lib/otelcol-custom
 	END
-	for config in configs/*.yaml configs/backend/*.yaml; do
+	for config in configs/*.yaml configs/{backend,secure}/*.yaml; do
 		[ "$config" = configs/kustomization.yaml ] || echo "0444 0 etc/otelcol-custom/${config#configs/} $config"
 	done
 }

@@ -119,7 +119,7 @@ func unpack(t *testing.T, archive string) string {
 
 // checkRuns runs the unpacked binary with the unpacked configs.
 func checkRuns(t *testing.T, unpacked string) {
-	for _, file := range []string{"LICENSE", "README.md", "CHANGELOG.md", "configs/backend/azure.yaml"} {
+	for _, file := range []string{"LICENSE", "README.md", "CHANGELOG.md", "configs/backend/azure.yaml", "configs/secure/tls.yaml"} {
 		assert.FileExists(t, filepath.Join(unpacked, file))
 	}
 	t.Setenv("OTELCOL_BIN", filepath.Join(unpacked, "otelcol-custom"))

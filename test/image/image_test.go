@@ -185,7 +185,7 @@ func configs(t *testing.T) []string {
 	t.Helper()
 	var found []string
 	dir := filepath.Join(harness.Root(t), "configs")
-	for _, pattern := range []string{"*.yaml", "backend/*.yaml"} {
+	for _, pattern := range []string{"*.yaml", "backend/*.yaml", "secure/*.yaml"} {
 		files, err := filepath.Glob(filepath.Join(dir, pattern))
 		require.NoError(t, err)
 		for _, file := range files {

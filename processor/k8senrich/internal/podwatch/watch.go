@@ -107,7 +107,7 @@ func (w *Watcher) Start() error {
 	if errors.As(err, new(notConfigured)) {
 		if w.set.Auth != None {
 			return fmt.Errorf("container_resources: auth_type: no cluster for %q here: %w; "+
-				"serviceAccount is for pods with a token, kubeConfig for $KUBECONFIG, none for neither", string(w.set.Auth), err)
+				"serviceAccount is for pods with a token, kubeConfig for $KUBECONFIG; outside of a cluster take configs/sidecar.yaml, or leave k8s_attributes and container_resources out", string(w.set.Auth), err)
 		}
 		w.set.Logger.Warn("container_resources: no cluster here; telemetry passes without limits and requests", zap.Error(err))
 		return nil
