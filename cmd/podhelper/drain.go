@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -88,10 +89,11 @@ func awaitEmpty(ctx context.Context, settle time.Duration, measure func(context.
 // queued adds up the sizes of all queues in the Prometheus text format; it is 0
 // when no exporter has a queue.
 func queued(metrics io.Reader) (float64, error) {
-	total := 0.0
+	total, collector := 0.0, false
 	lines := bufio.NewScanner(metrics)
 	lines.Buffer(nil, 1<<20) // a label value may be long
 	for lines.Scan() {
+		collector = collector || strings.HasPrefix(lines.Text(), "otelcol_")
 		rest, found := strings.CutPrefix(lines.Text(), queueSize)
 		if !found || rest == "" || rest[0] != '{' && rest[0] != ' ' {
 			continue
@@ -105,7 +107,16 @@ func queued(metrics io.Reader) (float64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("value of %q: %w", lines.Text(), err)
 		}
+		if math.IsNaN(size) {
+			return 0, fmt.Errorf("value of %q is no number", lines.Text())
+		}
 		total += size
 	}
-	return total, lines.Err()
+	if err := lines.Err(); err != nil {
+		return 0, err
+	}
+	if !collector {
+		return 0, errors.New("what answers has no metrics of a collector")
+	}
+	return total, nil
 }

@@ -36,9 +36,13 @@ otelcol_exporter_queue_capacity{data_type="traces",exporter="azure",otel_scope_n
 		require.NoError(t, err, name)
 		assert.Equal(t, c.want, got, name) //nolint:testifylint // whole numbers, exact in a float64
 	}
-	for _, broken := range []string{queueSize + `{a="b"}`, queueSize + ` many`} {
+	for _, broken := range []string{queueSize + `{a="b"}`, queueSize + ` many`, queueSize + ` NaN`} {
 		_, err := queued(strings.NewReader(broken))
 		assert.ErrorContains(t, err, "value", broken)
+	}
+	for _, other := range []string{"", "<html>hello</html>", "go_goroutines 7\n"} {
+		_, err := queued(strings.NewReader(other))
+		assert.ErrorContains(t, err, "no metrics of a collector", other)
 	}
 }
 

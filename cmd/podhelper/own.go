@@ -72,7 +72,7 @@ func (o owner) takeEntries(parent *os.Root, name string) error {
 	}
 	defer func() { _ = directory.Close() }() // nothing was written through it
 	for _, entry := range entries {
-		if err := o.take(directory, entry.Name()); err != nil {
+		if err := o.take(directory, entry.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) { // gone meanwhile
 			return err
 		}
 	}
