@@ -38,11 +38,11 @@ otelcol_exporter_queue_capacity{data_type="traces",exporter="azure",otel_scope_n
 	}
 	for _, broken := range []string{queueSize + `{a="b"}`, queueSize + ` many`, queueSize + ` NaN`} {
 		_, err := queued(strings.NewReader(broken))
-		assert.ErrorContains(t, err, "value", broken)
+		require.ErrorContains(t, err, "value", broken)
 	}
 	for _, other := range []string{"", "<html>hello</html>", "go_goroutines 7\n"} {
 		_, err := queued(strings.NewReader(other))
-		assert.ErrorContains(t, err, "no metrics of a collector", other)
+		require.ErrorContains(t, err, "no metrics of a collector", other)
 	}
 }
 
