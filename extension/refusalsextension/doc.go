@@ -8,8 +8,8 @@
 // that a receiver answers as bad, which upstream's receivers do in silence, and answers
 // 413 instead of 400 where an HTTP body is over the server's limit, as RFC 9110 has it.
 //
-// A request is sized in its encoded form, by walking through it with a table of OTLP's
-// messages. That of a request which is refused is never decoded.
+// A request is sized in its encoded form, by walking through it with a table of the
+// messages of OTLP, Jaeger and Zipkin. One that is refused for its size is never decoded.
 //
 // It never changes or logs what a request holds, and leaves good requests and their
 // answers as they are. A server that is full or broken for other reasons (5xx,

@@ -342,15 +342,20 @@ func TestSlowMessage(t *testing.T) {
 // serve starts a gRPC server with ext as its middleware, and returns its address.
 func serve(t *testing.T, ext *refusals) string {
 	t.Helper()
+	return listen(t, ext, func(s *grpc.Server) { ptraceotlp.RegisterGRPCServer(s, newBlocking()) }).Addr().String()
+}
+
+func listen(t *testing.T, ext *refusals, register func(*grpc.Server)) net.Listener {
+	t.Helper()
 	options, err := ext.GetGRPCServerOptions(t.Context())
 	require.NoError(t, err)
 	s := grpc.NewServer(options...)
-	ptraceotlp.RegisterGRPCServer(s, newBlocking())
+	register(s)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	go func() { _ = s.Serve(listener) }()
 	t.Cleanup(s.Stop)
-	return listener.Addr().String()
+	return listener
 }
 
 // A request that is within max_decoded_mib is taken when it is alone, read into twice its
@@ -407,15 +412,8 @@ func TestLimitsZipkin(t *testing.T) {
 // Jaeger's requests are sized too, and give their places back before the receiver has them.
 func TestLimitsJaeger(t *testing.T) {
 	ext, _ := limited(t)
-	options, err := ext.GetGRPCServerOptions(t.Context())
-	require.NoError(t, err)
-	s := grpc.NewServer(options...)
 	receiver := &jaegerReceiver{newBlocking()}
-	api_v2.RegisterCollectorServiceServer(s, receiver)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	go func() { _ = s.Serve(listener) }()
-	t.Cleanup(s.Stop)
+	listener := listen(t, ext, func(s *grpc.Server) { api_v2.RegisterCollectorServiceServer(s, receiver) })
 	conn, err := grpc.NewClient("passthrough:"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
