@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configoptional"
@@ -18,6 +19,8 @@ import (
 type Config struct {
 	// DownwardAPI describes the pod that the collector itself runs in.
 	DownwardAPI configoptional.Optional[DownwardAPIConfig] `mapstructure:"downward_api"`
+	// PodAssociation finds the pod that telemetry is from by its address.
+	PodAssociation configoptional.Optional[PodAssociationConfig] `mapstructure:"pod_association"`
 	// ContainerResources takes limits and requests from the API server.
 	ContainerResources configoptional.Optional[ContainerResourcesConfig] `mapstructure:"container_resources"`
 	// Aliases gives attributes a second name.
@@ -44,8 +47,8 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 
 // Validate refuses a configuration that does nothing.
 func (c *Config) Validate() error {
-	if !c.DownwardAPI.HasValue() && !c.ContainerResources.HasValue() && len(c.Aliases) == 0 {
-		return errors.New("nothing to do: set at least one of downward_api, container_resources, aliases")
+	if !c.DownwardAPI.HasValue() && !c.PodAssociation.HasValue() && !c.ContainerResources.HasValue() && len(c.Aliases) == 0 {
+		return errors.New("nothing to do: set at least one of downward_api, pod_association, container_resources, aliases")
 	}
 	return nil
 }
@@ -100,6 +103,29 @@ const (
 // Validate implements confmap.Validator.
 func (u CPUUnit) Validate() error {
 	return oneOf(u, CPUUnitAuto, CPUUnitCores, CPUUnitMillicores)
+}
+
+// PodAssociationConfig says where it is known which pod has which address, and how
+// old that may be.
+type PodAssociationConfig struct {
+	// AuthType has the meaning it has in k8s_attributes.
+	AuthType AuthType `mapstructure:"auth_type"`
+	// NodeFromEnvVar names an environment variable with the name of a node;
+	// only the pods of that node are watched. Empty means all nodes.
+	NodeFromEnvVar string `mapstructure:"node_from_env_var"`
+	// MaxStaleness is how long after the API server was heard last an address still
+	// tells the pod. It may have become another's.
+	MaxStaleness time.Duration `mapstructure:"max_staleness"`
+
+	_ struct{}
+}
+
+// Validate checks what the types of the fields do not.
+func (c *PodAssociationConfig) Validate() error {
+	if c.MaxStaleness < 0 {
+		return fmt.Errorf("max_staleness: %s must not be negative", c.MaxStaleness)
+	}
+	return nil
 }
 
 // ContainerResourcesConfig says how the API server is reached and what is

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -77,6 +78,18 @@ func TestConfig(t *testing.T) {
 				"k8s.pod.labels.*":           "labels.*",
 			},
 		},
+		"association": {
+			PodAssociation: configoptional.Some(PodAssociationConfig{
+				AuthType:     "serviceAccount",
+				MaxStaleness: 10 * time.Minute,
+			}),
+		},
+		"association_of_node": {
+			PodAssociation: configoptional.Some(PodAssociationConfig{
+				AuthType:       "kubeConfig",
+				NodeFromEnvVar: "NODE_NAME",
+			}),
+		},
 		"chosen": {
 			ContainerResources: configoptional.Some(ContainerResourcesConfig{
 				AuthType:   "kubeConfig",
@@ -98,6 +111,7 @@ func TestConfig(t *testing.T) {
 			require.NoError(t, sub.Unmarshal(got))
 			require.NoError(t, confmap.Validate(got))
 			assert.Equal(t, want.DownwardAPI.Get(), got.DownwardAPI.Get())
+			assert.Equal(t, want.PodAssociation.Get(), got.PodAssociation.Get())
 			assert.Equal(t, want.ContainerResources.Get(), got.ContainerResources.Get())
 			assert.Equal(t, want.Aliases, got.Aliases)
 		})
@@ -121,7 +135,7 @@ func TestConfigStruct(t *testing.T) {
 }
 
 func TestConfigBad(t *testing.T) {
-	nothing := "nothing to do: set at least one of downward_api, container_resources, aliases"
+	nothing := "nothing to do: set at least one of downward_api, pod_association, container_resources, aliases"
 	for file, want := range map[string]string{
 		"nothing":          nothing,
 		"all_off":          nothing,
@@ -136,6 +150,8 @@ func TestConfigBad(t *testing.T) {
 		"cpu_unit":         `downward_api: cpu_unit: "1m" is not one of "auto", "cores", "millicores"`,
 		"env_variable":     `downward_api: env: team: "TEAM=x" is not the name of an environment variable`,
 		"env_empty":        `downward_api: directory and env must not both be empty`,
+		"association_auth": `pod_association: auth_type: "tls" is not one of "serviceAccount", "kubeConfig", "none"`,
+		"max_staleness":    `pod_association: max_staleness: -1s must not be negative`,
 		"unknown_key":      `'downward_api' decoding failed due to the following error(s)`,
 	} {
 		t.Run(file, func(t *testing.T) {
@@ -152,7 +168,7 @@ func TestConfigBad(t *testing.T) {
 	}
 	files, err := filepath.Glob(filepath.Join("testdata", "bad", "*.yaml"))
 	require.NoError(t, err)
-	assert.Len(t, files, 14, "a file without an expected message proves nothing")
+	assert.Len(t, files, 16, "a file without an expected message proves nothing")
 }
 
 // What the README says of keys and defaults, and its configurations, are held
@@ -173,6 +189,9 @@ func TestReadme(t *testing.T) {
 	}
 	for key, start := range map[string]string{
 		"downward_api::cpu_unit":                 "string | " + code(string(defaultCPUUnit)) + " | " + code("auto", "cores", "millicores"),
+		"pod_association::auth_type":             "string | " + code(string(defaultAuthType)) + " | " + code("serviceAccount", "kubeConfig", "none"),
+		"pod_association::node_from_env_var":     "string | `\"\"`",
+		"pod_association::max_staleness":         "duration | `10m`",
 		"container_resources::auth_type":         "string | " + code(string(defaultAuthType)) + " | " + code("serviceAccount", "kubeConfig", "none"),
 		"container_resources::node_from_env_var": "string | `\"\"`",
 		"container_resources::attributes": "list | all four | " + code(
@@ -194,15 +213,17 @@ func TestReadme(t *testing.T) {
 		require.NoError(t, err)
 		conf, err := got.AsConf()
 		require.NoError(t, err)
-		if !conf.IsSet("processors::k8senrich") {
-			continue
+		for _, id := range []string{"processors::k8senrich", "processors::k8senrich/pod"} {
+			if !conf.IsSet(id) {
+				continue
+			}
+			configs++
+			sub, err := conf.Sub(id)
+			require.NoError(t, err)
+			cfg := createDefaultConfig()
+			require.NoError(t, sub.Unmarshal(cfg), block[1])
+			require.NoError(t, confmap.Validate(cfg), block[1])
 		}
-		configs++
-		sub, err := conf.Sub("processors::k8senrich")
-		require.NoError(t, err)
-		cfg := createDefaultConfig()
-		require.NoError(t, sub.Unmarshal(cfg), block[1])
-		require.NoError(t, confmap.Validate(cfg), block[1])
 	}
-	assert.Equal(t, 5, configs)
+	assert.Equal(t, 8, configs)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configoptional"
@@ -19,14 +20,15 @@ import (
 var capabilities = consumer.Capabilities{MutatesData: true}
 
 const (
-	defaultDirectory = "/podinfo"
-	defaultCPUUnit   = CPUUnitAuto
-	defaultAuthType  = AuthTypeServiceAccount
+	defaultDirectory    = "/podinfo"
+	defaultCPUUnit      = CPUUnitAuto
+	defaultAuthType     = AuthTypeServiceAccount
+	defaultMaxStaleness = 10 * time.Minute
 )
 
 // NewFactory returns the factory of the k8senrich processor.
 func NewFactory() processor.Factory {
-	f := &factory{shared: map[*Config]*shared{}}
+	f := newFactory()
 	return processor.NewFactory(metadata.Type, createDefaultConfig,
 		processor.WithTraces(f.createTraces, metadata.TracesStability),
 		processor.WithMetrics(f.createMetrics, metadata.MetricsStability),
@@ -39,6 +41,10 @@ func createDefaultConfig() component.Config {
 			Directory: defaultDirectory,
 			Env:       defaultEnv(),
 			CPUUnit:   defaultCPUUnit,
+		}),
+		PodAssociation: configoptional.Default(PodAssociationConfig{
+			AuthType:     defaultAuthType,
+			MaxStaleness: defaultMaxStaleness,
 		}),
 		ContainerResources: configoptional.Default(ContainerResourcesConfig{
 			AuthType:   defaultAuthType,
@@ -61,10 +67,21 @@ func defaultEnv() map[string]string {
 	}
 }
 
-// factory remembers what the pipelines of one configuration share.
+// factory remembers what processors share.
 type factory struct {
-	mu     sync.Mutex
-	shared map[*Config]*shared
+	mu      sync.Mutex
+	shared  map[*Config]*shared  // by the pipelines of one configuration
+	watches map[api]*sharedWatch // by all that ask the API server the same
+}
+
+// api is what a watch of the API server is made from.
+type api struct {
+	authType       AuthType
+	nodeFromEnvVar string
+}
+
+func newFactory() *factory {
+	return &factory{shared: map[*Config]*shared{}, watches: map[api]*sharedWatch{}}
 }
 
 func (f *factory) createTraces(ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Traces) (processor.Traces, error) {
@@ -103,18 +120,59 @@ func (f *factory) newProcessor(set processor.Settings, cfg *Config) (*enrichProc
 	defer f.mu.Unlock()
 	s, ok := f.shared[cfg]
 	if !ok {
-		ofWatch, err := newTelemetry(set.TelemetrySettings, set.ID)
-		if err != nil {
+		if s, err = f.newShared(set, cfg); err != nil {
 			return nil, err
 		}
-		s = newShared(cfg, set.Logger, ofWatch, func() { f.forget(cfg) })
 		f.shared[cfg] = s
 	}
 	return &enrichProcessor{shared: s, telemetry: t}, nil
 }
 
-func (f *factory) forget(cfg *Config) {
+func (f *factory) newShared(set processor.Settings, cfg *Config) (*shared, error) {
+	s := &shared{
+		cfg:     cfg,
+		logger:  set.Logger,
+		aliases: newAliaser(cfg.Aliases),
+		users:   map[*enrichProcessor]struct{}{},
+		forget:  func() { f.locked(func() { delete(f.shared, cfg) }) },
+	}
+	if c := cfg.PodAssociation.Get(); c != nil {
+		w, err := f.watch(set, "pod_association", api{c.AuthType, c.NodeFromEnvVar})
+		if err != nil {
+			return nil, err
+		}
+		w.watcher.LimitStaleness(c.MaxStaleness)
+		s.watches = append(s.watches, w)
+		s.association = &association{watcher: w.watcher}
+	}
+	if c := cfg.ContainerResources.Get(); c != nil {
+		w, err := f.watch(set, "container_resources", api{c.AuthType, c.NodeFromEnvVar})
+		if err != nil {
+			return nil, err
+		}
+		s.watches = append(s.watches, w)
+		s.limits = newLimits(w.watcher.Pods, c.Attributes)
+	}
+	return s, nil
+}
+
+// watch returns the watch of an API server, which has the ID of the processor
+// that asks for it first.
+func (f *factory) watch(set processor.Settings, key string, from api) (*sharedWatch, error) {
+	if w, ok := f.watches[from]; ok {
+		return w, nil
+	}
+	t, err := newTelemetry(set.TelemetrySettings, set.ID)
+	if err != nil {
+		return nil, err
+	}
+	w := newSharedWatch(key, from, set.Logger, t, func() { f.locked(func() { delete(f.watches, from) }) })
+	f.watches[from] = w
+	return w, nil
+}
+
+func (f *factory) locked(do func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.shared, cfg)
+	do()
 }

@@ -32,7 +32,7 @@ func (p *enrichProcessor) shutdown(ctx context.Context) error {
 }
 
 func (p *enrichProcessor) processTraces(ctx context.Context, td ptrace.Traces) (ptrace.Traces, error) {
-	b := p.shared.batch()
+	b := p.shared.batch(ctx)
 	for _, rs := range td.ResourceSpans().All() {
 		b.enrich(rs.Resource().Attributes())
 	}
@@ -41,7 +41,7 @@ func (p *enrichProcessor) processTraces(ctx context.Context, td ptrace.Traces) (
 }
 
 func (p *enrichProcessor) processMetrics(ctx context.Context, md pmetric.Metrics) (pmetric.Metrics, error) {
-	b := p.shared.batch()
+	b := p.shared.batch(ctx)
 	for _, rm := range md.ResourceMetrics().All() {
 		b.enrich(rm.Resource().Attributes())
 	}
@@ -50,7 +50,7 @@ func (p *enrichProcessor) processMetrics(ctx context.Context, md pmetric.Metrics
 }
 
 func (p *enrichProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
-	b := p.shared.batch()
+	b := p.shared.batch(ctx)
 	for _, rl := range ld.ResourceLogs().All() {
 		b.enrich(rl.Resource().Attributes())
 	}
@@ -60,6 +60,7 @@ func (p *enrichProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.L
 
 // batch enriches the resources of one batch, all from the same description.
 type batch struct {
+	sender      *sender              // nil: none
 	description *podinfo.Description // nil: none
 	limits      *limits              // nil: none
 	aliases     *aliaser             // nil: none
@@ -67,6 +68,9 @@ type batch struct {
 }
 
 func (b *batch) enrich(attrs pcommon.Map) {
+	if b.sender != nil {
+		b.sender.associate(attrs, &b.tally)
+	}
 	if b.description != nil {
 		downward(attrs, b.description, &b.tally)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/component/componenttest"
@@ -86,10 +88,12 @@ func (h *statusHost) seen() []componentstatus.Status {
 }
 
 // newRig makes the processors and does not start them.
-func newRig(t testing.TB, config m) *rig {
+func newRig(t testing.TB, config m) *rig { return newRigBy(t, NewFactory(), config) }
+
+func newRigBy(t testing.TB, factory processor.Factory, config m) *rig {
 	r := &rig{
 		t:       t,
-		factory: NewFactory(),
+		factory: factory,
 		tel:     componenttest.NewTelemetry(),
 		host:    &statusHost{Host: componenttest.NewNopHost()},
 
@@ -121,8 +125,10 @@ func (r *rig) components() []component.Component {
 }
 
 // started is newRig and start, until the test ends.
-func started(t testing.TB, config m) *rig {
-	r := newRig(t, config)
+func started(t testing.TB, config m) *rig { return startedBy(t, NewFactory(), config) }
+
+func startedBy(t testing.TB, factory processor.Factory, config m) *rig {
+	r := newRigBy(t, factory, config)
 	for _, c := range r.components() {
 		require.NoError(t, c.Start(context.Background(), r.host))
 	}
@@ -137,12 +143,19 @@ func started(t testing.TB, config m) *rig {
 // through sends a resource through the traces pipeline.
 func (r *rig) through(attributes m) m {
 	r.t.Helper()
+	return r.throughFrom(nil, attributes)
+}
+
+// throughFrom sends a resource that came from this address.
+func (r *rig) throughFrom(addr net.Addr, attributes m) m {
+	r.t.Helper()
+	ctx := client.NewContext(context.Background(), client.Info{Addr: addr})
 	td := ptrace.NewTraces()
 	rs := td.ResourceSpans().AppendEmpty()
 	require.NoError(r.t, rs.Resource().Attributes().FromRaw(attributes))
 	rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty().SetName("span")
 	r.gotTraces.Reset()
-	require.NoError(r.t, r.traces.ConsumeTraces(context.Background(), td))
+	require.NoError(r.t, r.traces.ConsumeTraces(ctx, td))
 	require.Len(r.t, r.gotTraces.AllTraces(), 1)
 	got := r.gotTraces.AllTraces()[0]
 	require.Equal(r.t, 1, got.SpanCount())
@@ -504,7 +517,7 @@ func TestNoCluster(t *testing.T) {
 	for range 3 {
 		assert.Equal(t, in, r.through(in))
 	}
-	assert.Equal(t, []string{"container_resources: no cluster here; telemetry passes without limits and requests"}, r.warnings())
+	assert.Equal(t, []string{"container_resources: no cluster here; telemetry passes without what is known of pods"}, r.warnings())
 	assert.Empty(t, r.host.seen())
 }
 
@@ -737,7 +750,7 @@ func TestShutdown(t *testing.T) {
 // What the pipelines of a configuration share is forgotten with them, so that
 // a collector that reloads its configuration does not grow.
 func TestFactoryForgets(t *testing.T) {
-	f := &factory{shared: map[*Config]*shared{}}
+	f := newFactory()
 	cfg := createDefaultConfig().(*Config)
 	cfg.Aliases = kubeAliases
 	set := processortest.NewNopSettings(metadata.Type)

@@ -4,6 +4,7 @@ package k8senrich
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync"
 
@@ -14,66 +15,27 @@ import (
 	"github.com/otelcol-custom/otelcol-custom/processor/k8senrich/internal/podwatch"
 )
 
-// shared is what the processors of one configuration have in common: one
-// description of the pod, one watch of the API server.
+// shared is what the processors of one configuration have in common.
 type shared struct {
-	cfg       *Config
-	logger    *zap.Logger
-	telemetry *telemetry // of the watch, which belongs to no pipeline
-	aliases   *aliaser
-	forget    func() // takes this off the factory's list
+	cfg     *Config
+	logger  *zap.Logger
+	forget  func() // takes this off the factory's list
+	watches []*sharedWatch
 
-	info    *podinfo.Source // nil until start, or if not in use
-	watcher *podwatch.Watcher
-	limits  *limits
+	association *association
+	info        *podinfo.Source // nil until start, or if not in use
+	limits      *limits
+	aliases     *aliaser
 
 	mu    sync.Mutex
 	users map[*enrichProcessor]struct{} // those started
-	lost  error                         // why the watch is lost, nil if it is not
-}
-
-func newShared(cfg *Config, logger *zap.Logger, t *telemetry, forget func()) *shared {
-	s := &shared{
-		cfg:       cfg,
-		logger:    logger,
-		telemetry: t,
-		aliases:   newAliaser(cfg.Aliases),
-		forget:    forget,
-		users:     map[*enrichProcessor]struct{}{},
-	}
-	if c := cfg.ContainerResources.Get(); c != nil {
-		s.watcher = podwatch.New(podwatch.Settings{
-			Auth:       podwatch.Auth(c.AuthType),
-			NodeEnvVar: c.NodeFromEnvVar,
-			Logger:     logger,
-			Lost:       s.watchLost,
-			Back:       s.watchBack,
-			Restarted:  t.watchRestarted,
-			LookupEnv:  os.Getenv,
-		})
-		s.limits = newLimits(s.watcher.Pods, c.Attributes)
-	}
-	return s
 }
 
 // start starts what is shared with the first of its users.
 func (s *shared) start(p *enrichProcessor) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.users) == 0 {
-		if err := s.startSources(); err != nil {
-			return err
-		}
-	}
-	s.users[p] = struct{}{}
-	if s.lost != nil {
-		componentstatus.ReportStatus(p.host, componentstatus.NewRecoverableErrorEvent(s.lost))
-	}
-	return nil
-}
-
-func (s *shared) startSources() error {
-	if c := s.cfg.DownwardAPI.Get(); c != nil {
+	if c := s.cfg.DownwardAPI.Get(); c != nil && len(s.users) == 0 {
 		s.info = podinfo.New(podinfo.Settings{
 			Directory: c.Directory,
 			Env:       c.Env,
@@ -81,16 +43,12 @@ func (s *shared) startSources() error {
 			Logger:    s.logger,
 		})
 	}
-	if s.watcher == nil {
-		return nil
+	for _, w := range s.watches {
+		if err := w.start(p); err != nil {
+			return err
+		}
 	}
-	if err := s.telemetry.observePods(s.watcher.Pods.Len); err != nil {
-		return err
-	}
-	if err := s.watcher.Start(); err != nil {
-		s.telemetry.shutdown()
-		return err
-	}
+	s.users[p] = struct{}{}
 	return nil
 }
 
@@ -100,38 +58,90 @@ func (s *shared) shutdown(ctx context.Context, p *enrichProcessor) error {
 	delete(s.users, p)
 	last := len(s.users) == 0
 	s.mu.Unlock()
-	if !last {
-		return nil
+	if last {
+		s.forget()
 	}
-	s.forget()
-	s.telemetry.shutdown()
-	if s.watcher == nil {
-		return nil
+	var errs []error
+	for _, w := range s.watches {
+		errs = append(errs, w.shutdown(ctx, p))
 	}
-	return s.watcher.Shutdown(ctx)
+	return errors.Join(errs...)
 }
 
-func (s *shared) batch() batch {
+func (s *shared) batch(ctx context.Context) batch {
 	b := batch{limits: s.limits, aliases: s.aliases}
+	if s.association != nil {
+		b.sender = s.association.sender(ctx)
+	}
 	if s.info != nil {
 		b.description = s.info.Description()
 	}
 	return b
 }
 
-func (s *shared) watchLost(err error) {
-	s.report(err, componentstatus.NewRecoverableErrorEvent(err))
+// sharedWatch is a watch of the API server that several processors use.
+type sharedWatch struct {
+	watcher   *podwatch.Watcher
+	telemetry *telemetry // belongs to no pipeline
+	forget    func()     // takes this off the factory's list
+
+	mu    sync.Mutex
+	users map[*enrichProcessor]struct{} // those started
+	lost  error                         // why the watch is lost, nil if it is not
 }
 
-func (s *shared) watchBack() {
-	s.report(nil, componentstatus.NewEvent(componentstatus.StatusOK))
+func newSharedWatch(key string, from api, logger *zap.Logger, t *telemetry, forget func()) *sharedWatch {
+	w := &sharedWatch{telemetry: t, forget: forget, users: map[*enrichProcessor]struct{}{}}
+	w.watcher = podwatch.New(podwatch.Settings{
+		Key:        key,
+		Auth:       podwatch.Auth(from.authType),
+		NodeEnvVar: from.nodeFromEnvVar,
+		Logger:     logger,
+		Lost:       func(err error) { w.report(err, componentstatus.NewRecoverableErrorEvent(err)) },
+		Back:       func() { w.report(nil, componentstatus.NewEvent(componentstatus.StatusOK)) },
+		Restarted:  t.watchRestarted,
+		LookupEnv:  os.Getenv,
+	})
+	return w
 }
 
-func (s *shared) report(lost error, event *componentstatus.Event) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lost = lost
-	for p := range s.users {
+func (w *sharedWatch) start(p *enrichProcessor) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.users) == 0 {
+		if err := w.telemetry.observe(w.watcher); err != nil {
+			return err
+		}
+		if err := w.watcher.Start(); err != nil {
+			w.telemetry.shutdown()
+			return err
+		}
+	}
+	w.users[p] = struct{}{}
+	if w.lost != nil {
+		componentstatus.ReportStatus(p.host, componentstatus.NewRecoverableErrorEvent(w.lost))
+	}
+	return nil
+}
+
+func (w *sharedWatch) shutdown(ctx context.Context, p *enrichProcessor) error {
+	w.mu.Lock()
+	delete(w.users, p)
+	last := len(w.users) == 0
+	w.mu.Unlock()
+	if !last {
+		return nil
+	}
+	w.forget()
+	w.telemetry.shutdown()
+	return w.watcher.Shutdown(ctx)
+}
+
+func (w *sharedWatch) report(lost error, event *componentstatus.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = lost
+	for p := range w.users {
 		componentstatus.ReportStatus(p.host, event)
 	}
 }

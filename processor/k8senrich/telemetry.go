@@ -4,19 +4,26 @@ package k8senrich
 
 import (
 	"context"
+	"errors"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/otelcol-custom/otelcol-custom/processor/k8senrich/internal/metadata"
+	"github.com/otelcol-custom/otelcol-custom/processor/k8senrich/internal/podwatch"
 )
 
 // The values of the attributes source, reason and cause.
 const (
 	sourceDownwardAPI        = "downward_api"
 	sourceContainerResources = "container_resources"
+	sourcePodAssociation     = "pod_association"
 
+	reasonNoAddress          = "no_address"
+	reasonAddressUnknown     = "address_unknown"
+	reasonAddressContested   = "address_contested"
+	reasonAddressStale       = "address_stale"
 	reasonNoPodID            = "no_pod_id"
 	reasonPodUnknown         = "pod_unknown"
 	reasonContainerAmbiguous = "container_ambiguous"
@@ -28,8 +35,9 @@ const (
 
 // tally counts what happened to the resources of one batch.
 type tally struct {
-	downwardAPI, containerResources                   int64
-	noPodID, podUnknown, containerAmbiguous, otherPod int64
+	downwardAPI, podAssociation, containerResources           int64
+	noAddress, addressUnknown, addressContested, addressStale int64
+	noPodID, podUnknown, containerAmbiguous, otherPod         int64
 }
 
 // telemetry reports tallies. The attribute sets are made once, because making
@@ -37,10 +45,11 @@ type tally struct {
 type telemetry struct {
 	builder *metadata.TelemetryBuilder
 
-	downwardAPI, containerResources                   []metric.AddOption
-	noPodID, podUnknown, containerAmbiguous, otherPod []metric.AddOption
-	ended, failed                                     []metric.AddOption
-	processor                                         metric.MeasurementOption
+	downwardAPI, podAssociation, containerResources           []metric.AddOption
+	noAddress, addressUnknown, addressContested, addressStale []metric.AddOption
+	noPodID, podUnknown, containerAmbiguous, otherPod         []metric.AddOption
+	ended, failed                                             []metric.AddOption
+	processor                                                 metric.MeasurementOption
 }
 
 func newTelemetry(set component.TelemetrySettings, id component.ID) (*telemetry, error) {
@@ -55,7 +64,12 @@ func newTelemetry(set component.TelemetrySettings, id component.ID) (*telemetry,
 	return &telemetry{
 		builder:            builder,
 		downwardAPI:        with("source", sourceDownwardAPI),
+		podAssociation:     with("source", sourcePodAssociation),
 		containerResources: with("source", sourceContainerResources),
+		noAddress:          with("reason", reasonNoAddress),
+		addressUnknown:     with("reason", reasonAddressUnknown),
+		addressContested:   with("reason", reasonAddressContested),
+		addressStale:       with("reason", reasonAddressStale),
 		noPodID:            with("reason", reasonNoPodID),
 		podUnknown:         with("reason", reasonPodUnknown),
 		containerAmbiguous: with("reason", reasonContainerAmbiguous),
@@ -74,7 +88,12 @@ func (t *telemetry) add(ctx context.Context, n *tally) {
 		}
 	}
 	add(t.builder.ProcessorK8senrichResources, n.downwardAPI, t.downwardAPI)
+	add(t.builder.ProcessorK8senrichResources, n.podAssociation, t.podAssociation)
 	add(t.builder.ProcessorK8senrichResources, n.containerResources, t.containerResources)
+	add(t.builder.ProcessorK8senrichMisses, n.noAddress, t.noAddress)
+	add(t.builder.ProcessorK8senrichMisses, n.addressUnknown, t.addressUnknown)
+	add(t.builder.ProcessorK8senrichMisses, n.addressContested, t.addressContested)
+	add(t.builder.ProcessorK8senrichMisses, n.addressStale, t.addressStale)
 	add(t.builder.ProcessorK8senrichMisses, n.noPodID, t.noPodID)
 	add(t.builder.ProcessorK8senrichMisses, n.podUnknown, t.podUnknown)
 	add(t.builder.ProcessorK8senrichMisses, n.containerAmbiguous, t.containerAmbiguous)
@@ -90,13 +109,23 @@ func (t *telemetry) watchRestarted(afterError bool) {
 	t.builder.ProcessorK8senrichWatchRestarts.Add(context.Background(), 1, options...)
 }
 
-// observePods has the number of pods read whenever metrics are collected,
-// until shutdown.
-func (t *telemetry) observePods(pods func() int) error {
-	return t.builder.RegisterProcessorK8senrichPodsCallback(func(_ context.Context, o metric.Int64Observer) error {
-		o.Observe(int64(pods()), t.processor)
-		return nil
-	})
+// observe has the state of a watch read whenever metrics are collected, until
+// shutdown.
+func (t *telemetry) observe(w *podwatch.Watcher) error {
+	return errors.Join(
+		t.builder.RegisterProcessorK8senrichPodsCallback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(int64(w.Pods.Len()), t.processor)
+			return nil
+		}),
+		t.builder.RegisterProcessorK8senrichWatchingCallback(func(_ context.Context, o metric.Int64Observer) error {
+			var watching int64
+			if w.Watching() {
+				watching = 1
+			}
+			o.Observe(watching, t.processor)
+			return nil
+		}),
+	)
 }
 
 func (t *telemetry) shutdown() { t.builder.Shutdown() }

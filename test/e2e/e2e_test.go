@@ -162,7 +162,8 @@ func (m mode) config(t *testing.T, backend string, env map[string]string) collec
 		Env:   map[string]string{"OTELCOL_QUEUE_DIRECTORY": filepath.Join(t.TempDir(), "queue")},
 	}
 	if m != "sidecar" {
-		c.Overlay = "processors::k8s_attributes::auth_type: kubeConfig\nprocessors::k8senrich::container_resources::auth_type: kubeConfig"
+		c.Overlay = "processors::k8senrich/pod::pod_association::auth_type: kubeConfig\nprocessors::k8s_attributes::auth_type: kubeConfig\n" +
+			"processors::k8senrich::container_resources::auth_type: kubeConfig"
 		c.Env["POD_IP"] = "127.0.0.1"
 		c.Env["KUBECONFIG"] = kubeconfig(t, harness.FreeAddress(t))
 	}

@@ -78,7 +78,7 @@ type lack struct {
 //
 // Where there is no watch k8s_attributes lists again and again, which it should not:
 // each time it gets all pods of a cluster, and what is new waits for the next
-// time. k8senrich does not, so the figures are what is missing then.
+// time. k8senrich does not, so nobody knows whose an address is then.
 func TestKubernetesRights(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -90,7 +90,7 @@ func TestKubernetesRights(t *testing.T) {
 			"WatchList=true", []right{watchNodes, watchPods}, map[string]lack{
 				"no rule for pods":  {[]right{listPods, watchPods}, "pods", noPods},
 				"no rule for nodes": {[]right{listNodes, watchNodes}, "nodes", noNodes},
-				"no watch of pods":  {[]right{watchPods}, "pods", noFigures},
+				"no watch of pods":  {[]right{watchPods}, "pods", noPods},
 				"no watch of nodes": {[]right{watchNodes}, "nodes", maps.Clone[map[string]any]},
 				"no list":           {[]right{listPods, listNodes}, "", maps.Clone[map[string]any]},
 			},
@@ -156,12 +156,6 @@ func noPods(all map[string]any) map[string]any {
 // noNodes is what is left when nothing is known of nodes.
 func noNodes(all map[string]any) map[string]any {
 	return without(all, "cloud.availability_zone", "cloud.region", "host.type", "k8s.node.uid")
-}
-
-// noFigures is what is left when k8senrich knows nothing of pods.
-func noFigures(all map[string]any) map[string]any {
-	return without(all, "k8s.container.cpu.limit", "k8s.container.memory.limit", "k8s.container.cpu.request",
-		"k8s.container.memory.request", "kube_cpu_limit", "kube_memory_limit")
 }
 
 // awaitGranted waits until the API server acts by the role of an account.

@@ -9,7 +9,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -69,7 +68,6 @@ type traffic struct {
 	complete map[*stream]int // number of the last span that came with all
 	bare     map[*stream]int // of the last that came without all
 	wrong    []wrong
-	firstOK  map[*stream]int // number of the first span that had nothing wrong
 }
 
 // wrong is an attribute of a span that is not its pod's.
@@ -96,7 +94,7 @@ func startTraffic(t *testing.T, s *shop, c *collector.Collector, backend *otlpse
 	f := &traffic{
 		shop: s, backend: backend, address: c.GRPC(t), every: every,
 		stopped: make(chan struct{}), done: make(chan struct{}),
-		conns: map[string]*grpc.ClientConn{}, arrived: map[int]int{}, complete: map[*stream]int{}, bare: map[*stream]int{}, firstOK: map[*stream]int{},
+		conns: map[string]*grpc.ClientConn{}, arrived: map[int]int{}, complete: map[*stream]int{}, bare: map[*stream]int{},
 	}
 	go func() {
 		defer close(f.done)
@@ -225,9 +223,6 @@ func (f *traffic) look() {
 			if len(f.wrong) > before {
 				continue
 			}
-			if first, ok := f.firstOK[st]; !ok || number < first {
-				f.firstOK[st] = number
-			}
 			if len(got) == len(st.want) {
 				f.complete[st] = max(f.complete[st], number)
 			} else {
@@ -305,27 +300,10 @@ func (f *traffic) settle(t *testing.T) {
 	t.Logf("%d spans sent and received, the slowest acknowledged after %s", f.sent, f.slowest.Round(time.Millisecond))
 }
 
-// right asserts that telemetry of these streams had nothing of a pod that is not its
-// own; of all streams when none is named.
-func (f *traffic) right(t *testing.T, streams ...*stream) {
+// right asserts that no telemetry had anything of a pod that is not its own.
+func (f *traffic) right(t *testing.T) {
 	t.Helper()
-	for _, w := range f.wrong {
-		if len(streams) == 0 || slices.Contains(streams, w.stream) {
-			require.Fail(t, "another pod's", "%s; and so on, %d attributes in all", w, len(f.wrong))
-		}
+	if len(f.wrong) > 0 {
+		require.Fail(t, "another pod's", "%s; and so on, %d attributes in all", f.wrong[0], len(f.wrong))
 	}
-}
-
-// rightSince asserts that telemetry of a stream that was right once was never wrong
-// after that, and returns how many spans were wrong before.
-func (f *traffic) rightSince(t *testing.T, st *stream) int {
-	t.Helper()
-	spans := map[int]bool{}
-	for _, w := range f.wrong {
-		if w.stream == st {
-			spans[w.number] = true
-			require.Less(t, w.number, f.firstOK[st], "%s, and was right before", w)
-		}
-	}
-	return len(spans)
 }

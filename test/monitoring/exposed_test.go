@@ -112,7 +112,7 @@ func agent(t *testing.T) *collector.Collector {
 	}, "127.0.0.9", nil)
 	// Without cumulative_to_delta, as a config of one's own may be.
 	c := start(t, "agent", "azure", `
-processors: {k8s_attributes: {auth_type: kubeConfig}, k8senrich: {container_resources: {auth_type: kubeConfig}}}
+processors: {k8s_attributes: {auth_type: kubeConfig}, k8senrich/pod: {pod_association: {auth_type: kubeConfig}}, k8senrich: {container_resources: {auth_type: kubeConfig}}}
 service: {pipelines: {metrics/azure: {processors: [cloudrole]}}}
 `, map[string]string{
 		"NODE_NAME": "node-1", "POD_IP": "127.0.0.1", "KUBECONFIG": cluster.Kubeconfig(t, cluster.Address, "admin"),

@@ -52,7 +52,7 @@ func TestHello(t *testing.T) {
 			"POD_IP": address, "NODE_NAME": "node-1", "OTELCOL_QUEUE_DIRECTORY": t.TempDir(),
 			"KUBECONFIG": l.kubeconfig,
 		},
-		Overlay: "processors: {k8s_attributes: {auth_type: kubeConfig}, k8senrich: {container_resources: {auth_type: kubeConfig}}}",
+		Overlay: "processors: {k8s_attributes: {auth_type: kubeConfig}, k8senrich/pod: {pod_association: {auth_type: kubeConfig}}, k8senrich: {container_resources: {auth_type: kubeConfig}}}",
 	})
 	_, port, err := net.SplitHostPort(c.HTTP(t))
 	require.NoError(t, err)

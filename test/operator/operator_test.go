@@ -421,7 +421,7 @@ func (l *lab) carries(t *testing.T, namespace, name string, template corev1.PodT
 	}
 	c := collector.Start(t, collector.Config{
 		Files: []string{file}, Env: env,
-		Overlay: "processors: {k8s_attributes: {auth_type: kubeConfig}, k8senrich: {container_resources: {auth_type: kubeConfig}}}",
+		Overlay: "processors: {k8s_attributes: {auth_type: kubeConfig}, k8senrich/pod: {pod_association: {auth_type: kubeConfig}}, k8senrich: {container_resources: {auth_type: kubeConfig}}}",
 	})
 	shop := telemetry.NewShop()
 	sender := telemetry.Senders()[0]

@@ -172,7 +172,7 @@ func (l *lab) runAgent(t *testing.T) *collector.Collector {
 			"POD_IP": "127.0.0.1", "NODE_NAME": "node-1", "OTELCOL_QUEUE_DIRECTORY": t.TempDir(),
 			"KUBECONFIG": l.Kubeconfig(t, l.Address, token),
 		},
-		Overlay: "processors: {k8s_attributes: {auth_type: kubeConfig}, k8senrich: {container_resources: {auth_type: kubeConfig}}}",
+		Overlay: "processors: {k8s_attributes: {auth_type: kubeConfig}, k8senrich/pod: {pod_association: {auth_type: kubeConfig}}, k8senrich: {container_resources: {auth_type: kubeConfig}}}",
 	})
 	c.AwaitMetric(t, 2, "otelcol_processor_k8senrich_pods")
 	return c

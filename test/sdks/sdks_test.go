@@ -57,6 +57,7 @@ func newRig(t *testing.T, roles string) *rig {
 // cluster here.
 const away = `
 processors::k8s_attributes::auth_type: kubeConfig
+processors::k8senrich/pod::pod_association::auth_type: kubeConfig
 processors::k8senrich::container_resources::auth_type: kubeConfig
 `
 

@@ -32,6 +32,7 @@ type TelemetryBuilder struct {
 	ProcessorK8senrichPods          metric.Int64ObservableGauge
 	ProcessorK8senrichResources     metric.Int64Counter
 	ProcessorK8senrichWatchRestarts metric.Int64Counter
+	ProcessorK8senrichWatching      metric.Int64ObservableGauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -51,6 +52,21 @@ func (builder *TelemetryBuilder) RegisterProcessorK8senrichPodsCallback(cb metri
 		cb(ctx, &observerInt64{inst: builder.ProcessorK8senrichPods, obs: o})
 		return nil
 	}, builder.ProcessorK8senrichPods)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorK8senrichWatchingCallback sets callback for observable ProcessorK8senrichWatching metric.
+func (builder *TelemetryBuilder) RegisterProcessorK8senrichWatchingCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorK8senrichWatching, obs: o})
+		return nil
+	}, builder.ProcessorK8senrichWatching)
 	if err != nil {
 		return err
 	}
@@ -110,6 +126,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_k8senrich_watch_restarts",
 		metric.WithDescription("Times that the watch of the pods was begun again. [Alpha]"),
 		metric.WithUnit("{restart}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorK8senrichWatching, err = builder.meter.Int64ObservableGauge(
+		"otelcol_processor_k8senrich_watching",
+		metric.WithDescription("1 while the API server tells of changes of the pods, 0 while it does not. [Alpha]"),
+		metric.WithUnit("1"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

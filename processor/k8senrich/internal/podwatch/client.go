@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 )
 
 // Auth is the way to authenticate to the API server.
@@ -43,6 +44,12 @@ func newClient(auth Auth) (*client, error) {
 	// Half as long on the wire and cheaper to read than JSON.
 	cfg.ContentType = "application/vnd.kubernetes.protobuf"
 	cfg.AcceptContentTypes = cfg.ContentType + ",application/json"
+	if file := cfg.BearerTokenFile; file != "" {
+		// As client-go does it, but that a token which is refused is read again at
+		// once, and not when its minute is over.
+		cfg.BearerToken, cfg.BearerTokenFile = "", ""
+		cfg.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(file)))
+	}
 	h, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)

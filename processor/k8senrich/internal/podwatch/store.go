@@ -5,6 +5,8 @@ package podwatch
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 	"unique"
@@ -17,8 +19,7 @@ import (
 const (
 	// Telemetry of a pod may arrive when the pod is gone: it waits in the
 	// client's and in other collectors' queues. k8s_attributes keeps pods as
-	// long unless told otherwise, which our configs do: it knows them by address
-	// too, and an address can be another pod's by then. A UID cannot.
+	// long.
 	keepDeleted = 2 * time.Minute
 	// maxDeleted bounds the memory that a cluster in turmoil takes.
 	maxDeleted = 10_000
@@ -29,17 +30,23 @@ const (
 // their name until another pod takes it. It is what a reflector of client-go
 // writes to.
 //
-// It is laid out so that a pod takes some 200 bytes, its name included, and a
-// look at it by UID touches one place in memory that is its own.
+// It knows pods by their addresses too. An address is a pod's from when the API
+// server tells so until it tells that the pod has ended or is deleted.
+//
+// It is laid out so that a pod takes some 300 bytes, its name included, and a
+// look at it by UID touches one place in memory, as small as can be.
 //
 // It is safe for concurrent use.
 type Store struct {
-	mu      sync.RWMutex
-	pods    map[uid]pod
-	byName  map[podName]uid
-	figures map[string]*shared // by Figures.encode
-	deleted []grave            // oldest first
-	serial  uint32             // of the pod put last
+	mu        sync.RWMutex
+	byUID     map[uid]*shared // what pods has too, for the caches' sake
+	pods      map[uid]pod
+	byName    map[podName]uid
+	byAddress map[address]uid
+	contested map[address][]uid  // all that say they have it, where it is several
+	figures   map[string]*shared // by Figures.encode
+	deleted   []grave            // oldest first
+	serial    uint32             // of the pod put last
 
 	now    func() time.Time
 	synced func(pods int)
@@ -50,8 +57,16 @@ type pod struct {
 	figures   *shared
 	name      string
 	namespace unique.Handle[string]
+	addresses addresses
 	serial    uint32 // tells whether it is the same pod as in a grave
+	leaving   bool   // is being deleted, and may send until it is
 }
+
+// address is an IPv6 address, or an IPv4 address mapped into one.
+type address [16]byte
+
+// addresses are a pod's: one of each family at most. Zero means none.
+type addresses [2]address
 
 // shared are figures and the number of pods that have them.
 type shared struct {
@@ -90,13 +105,26 @@ func hashUID(text string) uid {
 	return uid(sum[:16])
 }
 
-// digit has the values of the digits that Kubernetes writes UIDs in, and 255
-// for other bytes.
+// String is the text that newUID has read, if it was a UUID.
+func (u uid) String() string {
+	text := make([]byte, 0, 36)
+	for i, b := range u {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			text = append(text, '-')
+		}
+		text = append(text, digits[b>>4], digits[b&15])
+	}
+	return string(text)
+}
+
+const digits = "0123456789abcdef" // that Kubernetes writes UIDs in
+
+// digit has the values of the digits, and 255 for other bytes.
 var digit = func() (values [256]byte) {
 	for i := range values {
 		values[i] = 255
 	}
-	for i, c := range []byte("0123456789abcdef") {
+	for i, c := range []byte(digits) {
 		values[c] = byte(i)
 	}
 	return values
@@ -115,11 +143,14 @@ var _ cache.TransformingStore = (*Store)(nil)
 // newStore returns an empty Store. It calls synced after each Replace.
 func newStore(now func() time.Time, synced func(pods int)) *Store {
 	return &Store{
-		pods:    map[uid]pod{},
-		byName:  map[podName]uid{},
-		figures: map[string]*shared{},
-		now:     now,
-		synced:  synced,
+		byUID:     map[uid]*shared{},
+		pods:      map[uid]pod{},
+		byName:    map[podName]uid{},
+		byAddress: map[address]uid{},
+		contested: map[address][]uid{},
+		figures:   map[string]*shared{},
+		now:       now,
+		synced:    synced,
 	}
 }
 
@@ -128,7 +159,7 @@ func (s *Store) ByUID(text string) *Figures {
 	u := newUID(text)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.pods[u].get()
+	return s.byUID[u].get()
 }
 
 // ByName returns the figures of the pod that has the name now or had it last,
@@ -140,14 +171,53 @@ func (s *Store) ByName(namespace, name string) *Figures {
 	if !ok {
 		return nil
 	}
-	return s.pods[u].get()
+	return s.byUID[u].get()
 }
 
-func (p pod) get() *Figures {
-	if p.figures == nil {
+func (f *shared) get() *Figures {
+	if f == nil {
 		return nil
 	}
-	return &p.figures.Figures
+	return &f.Figures
+}
+
+// Owner is an answer to whose an address is.
+type Owner int
+
+// The answers.
+const (
+	OwnerKnown     Owner = iota
+	OwnerUnknown         // no pod has it
+	OwnerContested       // several pods say that they have it
+)
+
+// ByAddress returns the UID of the pod that has the address. Where several say
+// so, as when one has gone with its node, it is the one that is not being
+// deleted, if that is one. Pods on the network of their node have none.
+func (s *Store) ByAddress(ip netip.Addr) (string, Owner) {
+	if !ip.IsValid() {
+		return "", OwnerUnknown
+	}
+	a := address(ip.As16())
+	s.mu.RLock()
+	u, ok := s.byAddress[a]
+	staying := 0
+	for _, rival := range s.contested[a] {
+		if !s.pods[rival].leaving {
+			u = rival
+			staying++
+		}
+	}
+	contested := len(s.contested[a]) > 0 && staying != 1
+	s.mu.RUnlock()
+	switch {
+	case !ok:
+		return "", OwnerUnknown
+	case contested:
+		return "", OwnerContested
+	default:
+		return u.String(), OwnerKnown
+	}
 }
 
 // Len returns the number of pods, those deleted lately included.
@@ -162,6 +232,8 @@ type lean struct {
 	uid             uid
 	namespace, name string
 	figures         *Figures
+	addresses       addresses
+	leaving         bool
 }
 
 // GetObjectMeta lets it stand in client-go's stores, which ask it for its name.
@@ -178,12 +250,34 @@ func (s *Store) Transformer() cache.TransformFunc {
 func toLean(obj any) (*lean, error) {
 	switch p := obj.(type) {
 	case *corev1.Pod:
-		return &lean{uid: newUID(string(p.UID)), namespace: p.Namespace, name: p.Name, figures: newFigures(p)}, nil
+		return &lean{
+			uid: newUID(string(p.UID)), namespace: p.Namespace, name: p.Name, figures: newFigures(p),
+			addresses: newAddresses(p), leaving: p.DeletionTimestamp != nil,
+		}, nil
 	case *lean:
 		return p, nil
 	default:
 		return nil, fmt.Errorf("want a pod, got %T", obj)
 	}
+}
+
+// newAddresses returns the addresses that are the pod's alone. When its
+// containers have ended they may be another's, though it is told with them.
+func newAddresses(p *corev1.Pod) (all addresses) {
+	if p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed ||
+		newUID(string(p.UID)).String() != string(p.UID) { // could not be told by it
+		return all
+	}
+	ips := p.Status.PodIPs
+	if len(ips) == 0 {
+		ips = []corev1.PodIP{{IP: p.Status.PodIP}}
+	}
+	for i := range min(len(ips), len(all)) {
+		if ip, err := netip.ParseAddr(ips[i].IP); err == nil {
+			all[i] = ip.As16()
+		}
+	}
+	return all
 }
 
 // Add implements cache.ReflectorStore.
@@ -261,9 +355,50 @@ func (s *Store) put(l *lean) {
 		l.name, l.namespace = old.name, old.namespace.Value() // the strings that are kept already
 	}
 	s.serial++
-	p := pod{figures: figures, name: l.name, namespace: unique.Make(l.namespace), serial: s.serial}
+	p := pod{
+		figures: figures, name: l.name, namespace: unique.Make(l.namespace),
+		addresses: l.addresses, serial: s.serial, leaving: l.leaving,
+	}
+	s.byUID[l.uid] = figures
 	s.pods[l.uid] = p
 	s.byName[p.key()] = l.uid
+	if old.addresses != l.addresses {
+		s.vacate(l.uid, old.addresses)
+		s.occupy(l.uid, l.addresses)
+	}
+}
+
+func (s *Store) occupy(u uid, all addresses) {
+	for _, a := range all {
+		if a == (address{}) {
+			continue
+		}
+		owner, ok := s.byAddress[a]
+		switch {
+		case !ok:
+			s.byAddress[a] = u
+		case owner == u:
+		case s.contested[a] == nil:
+			s.contested[a] = []uid{owner, u}
+		case !slices.Contains(s.contested[a], u):
+			s.contested[a] = append(s.contested[a], u)
+		}
+	}
+}
+
+func (s *Store) vacate(u uid, all addresses) {
+	for _, a := range all {
+		if rivals, ok := s.contested[a]; ok {
+			rivals = slices.DeleteFunc(rivals, func(rival uid) bool { return rival == u })
+			s.contested[a] = rivals
+			s.byAddress[a] = rivals[0]
+			if len(rivals) == 1 {
+				delete(s.contested, a)
+			}
+		} else if s.byAddress[a] == u {
+			delete(s.byAddress, a)
+		}
+	}
 }
 
 // key is made of the strings that are kept anyway.
@@ -287,8 +422,13 @@ func (s *Store) release(f *shared) {
 	}
 }
 
+// bury ends a pod, which is remembered for a while, but not by its addresses.
 func (s *Store) bury(u uid) {
-	s.deleted = append(s.deleted, grave{uid: u, serial: s.pods[u].serial, until: s.now().Add(keepDeleted)})
+	p := s.pods[u]
+	s.vacate(u, p.addresses)
+	p.addresses = addresses{}
+	s.pods[u] = p
+	s.deleted = append(s.deleted, grave{uid: u, serial: p.serial, until: s.now().Add(keepDeleted)})
 }
 
 // sweep forgets pods deleted long ago. It runs with each change and not by a
@@ -307,6 +447,7 @@ func (s *Store) sweep() {
 			continue // it came back: a list may be older than what the watch has told
 		}
 		s.release(p.figures)
+		delete(s.byUID, g.uid)
 		delete(s.pods, g.uid)
 		if s.byName[p.key()] == g.uid {
 			delete(s.byName, p.key())

@@ -4,6 +4,7 @@ package podwatch
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -247,4 +249,160 @@ func TestStoreLookUpDoesNotAllocate(t *testing.T) {
 		})
 		assert.Zero(t, allocations, "with %d pods", pods)
 	}
+}
+
+// testUID is a UUID as the API server gives them.
+func testUID(n int) string { return fmt.Sprintf("8d9a2f6e-2f0b-4d0c-9f3e-%012x", n) }
+
+// addressed makes a pod that runs and has these addresses.
+func addressed(n int, ips ...string) *corev1.Pod {
+	p := makePod(testUID(n), fmt.Sprintf("web-%d", n), app("web", nil, nil))
+	p.Status.Phase = corev1.PodRunning
+	for _, ip := range ips {
+		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: ip})
+	}
+	if len(ips) > 0 {
+		p.Status.PodIP = ips[0]
+	}
+	return p
+}
+
+func leaving(p *corev1.Pod) *corev1.Pod {
+	p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	return p
+}
+
+// owns asserts that pod n has the address; 0 stands for nobody, -1 for several.
+func (s *testStore) owns(n int, ip string, why ...any) {
+	s.t.Helper()
+	want, answer := testUID(n), OwnerKnown
+	switch n {
+	case 0:
+		want, answer = "", OwnerUnknown
+	case -1:
+		want, answer = "", OwnerContested
+	}
+	got, how := s.ByAddress(netip.MustParseAddr(ip))
+	assert.Equal(s.t, answer, how, why...)
+	assert.Equal(s.t, want, got, why...)
+}
+
+func TestStoreFindsPodsByAddress(t *testing.T) {
+	s := newTestStore(t)
+	put := func(p *corev1.Pod) { t.Helper(); require.NoError(t, s.Update(p)) }
+	s.owns(0, "10.0.0.1")
+	put(addressed(1))
+	s.owns(0, "10.0.0.1", "it has none yet")
+	put(addressed(1, "10.0.0.1", "fd00::1"))
+	put(addressed(2, "10.0.0.2"))
+	s.owns(1, "10.0.0.1")
+	s.owns(1, "::ffff:10.0.0.1")
+	s.owns(1, "fd00::1")
+	s.owns(2, "10.0.0.2")
+	s.owns(0, "fd00::2")
+	_, answer := s.ByAddress(netip.Addr{})
+	assert.Equal(t, OwnerUnknown, answer)
+
+	put(addressed(1, "10.0.0.3", "fd00::1"))
+	s.owns(0, "10.0.0.1", "its sandbox was made anew")
+	s.owns(1, "10.0.0.3")
+	s.owns(1, "fd00::1")
+
+	old := addressed(3, "10.0.0.4")
+	old.Status.PodIPs = nil
+	put(old)
+	s.owns(3, "10.0.0.4", "by the field there was before")
+
+	node := addressed(4, "10.9.0.1")
+	node.Spec.HostNetwork = true
+	put(node)
+	s.owns(0, "10.9.0.1", "the node's, and of all that share it")
+
+	put(leaving(addressed(2, "10.0.0.2")))
+	s.owns(2, "10.0.0.2", "it may send until it is deleted")
+	for _, phase := range []corev1.PodPhase{corev1.PodSucceeded, corev1.PodFailed} {
+		ended := addressed(2, "10.0.0.2")
+		ended.Status.Phase = phase
+		put(ended)
+		s.owns(0, "10.0.0.2", phase)
+		put(addressed(2, "10.0.0.2"))
+	}
+	gone := addressed(2, "10.0.0.2")
+	require.NoError(t, s.Delete(gone))
+	s.owns(0, "10.0.0.2", "at once, though the pod is known by its UID")
+	assert.NotNil(t, s.ByUID(testUID(2)))
+
+	static := addressed(5, "10.0.0.5")
+	static.UID = "0f8f" // not the API server's
+	put(static)
+	s.owns(0, "10.0.0.5")
+	put(addressed(6, "no address"))
+	put(addressed(6, ""))
+}
+
+// The next pod with an address may be told before the last one's end, in any order.
+func TestStoreAddressIsTakenOver(t *testing.T) {
+	const ip = "10.0.0.1"
+	s := newTestStore(t)
+	put := func(p *corev1.Pod) { t.Helper(); require.NoError(t, s.Update(p)) }
+	put(addressed(1, ip))
+	put(addressed(2, ip))
+	s.owns(-1, ip, "neither is going")
+	put(addressed(1, ip))
+	s.owns(-1, ip)
+	put(leaving(addressed(1, ip)))
+	s.owns(2, ip)
+	put(addressed(3, ip))
+	s.owns(-1, ip)
+	require.NoError(t, s.Delete(addressed(1, ip)))
+	s.owns(-1, ip)
+	put(leaving(addressed(2, ip)))
+	s.owns(3, ip)
+	put(leaving(addressed(3, ip)))
+	s.owns(-1, ip, "both are going")
+	require.NoError(t, s.Delete(addressed(3, ip)))
+	s.owns(2, ip)
+	assert.Empty(t, s.contested)
+	require.NoError(t, s.Delete(addressed(2)))
+	s.owns(0, ip, "the event need not have the address")
+	assert.Empty(t, s.byAddress)
+	assert.Empty(t, s.contested)
+}
+
+func TestStoreAddressesAfterAList(t *testing.T) {
+	s := newTestStore(t)
+	s.replace(addressed(1, "10.0.0.1"), addressed(2, "10.0.0.2"))
+	s.replace(addressed(3, "10.0.0.1"), addressed(2, "10.0.0.3"), addressed(4, "10.0.0.2"))
+	s.owns(3, "10.0.0.1", "the pod before was deleted while nobody watched")
+	s.owns(2, "10.0.0.3")
+	s.owns(4, "10.0.0.2")
+	assert.Empty(t, s.contested)
+}
+
+// A long life leaves nothing behind.
+func TestStoreForgetsAddresses(t *testing.T) {
+	s := newTestStore(t)
+	for n := range 1000 {
+		p := addressed(n+1, fmt.Sprintf("10.0.0.%d", n%7), fmt.Sprintf("fd00::%d", n%5))
+		require.NoError(t, s.Add(p))
+		if n >= 10 {
+			require.NoError(t, s.Delete(addressed(n-9)))
+		}
+	}
+	for n := 990; n < 1000; n++ {
+		require.NoError(t, s.Delete(addressed(n+1)))
+	}
+	assert.Empty(t, s.byAddress)
+	assert.Empty(t, s.contested)
+	s.now = s.now.Add(keepDeleted + time.Second)
+	require.NoError(t, s.Add(addressed(5000)))
+	assert.Len(t, s.pods, 1)
+	assert.Len(t, s.byUID, 1)
+}
+
+func TestUIDText(t *testing.T) {
+	for _, text := range []string{testUID(0), "00000000-0000-0000-0000-000000000000", "01234567-89ab-cdef-fedc-ba9876543210"} {
+		assert.Equal(t, text, newUID(text).String())
+	}
+	assert.NotEqual(t, "1", newUID("1").String())
 }

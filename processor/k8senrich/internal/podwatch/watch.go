@@ -13,9 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -56,6 +58,8 @@ type Settings struct {
 	NodeEnvVar string
 	Logger     *zap.Logger
 
+	// Key names in messages the block of the configuration that asks for it.
+	Key string
 	// Lost is called when the API server cannot be reached or refuses, once;
 	// Back when it answers again, once.
 	Lost func(error)
@@ -77,6 +81,9 @@ type Watcher struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	maxStaleness time.Duration // set before Start
+	lostSince    atomic.Int64  // in ns since 1970, 0 while nothing is lost
+
 	mu      sync.Mutex
 	lost    bool
 	kind    metav1.StatusReason // of the error said last
@@ -93,9 +100,29 @@ func New(set Settings) *Watcher {
 	if set.Now == nil {
 		set.Now = time.Now
 	}
-	w := &Watcher{set: set}
+	w := &Watcher{set: set, maxStaleness: math.MaxInt64}
 	w.Pods = newStore(set.Now, w.listed)
 	return w
+}
+
+// LimitStaleness has [Watcher.Stale] say yes when the API server has told nothing for
+// so long. It must not be called after Start. The shortest of several times counts.
+func (w *Watcher) LimitStaleness(limit time.Duration) {
+	w.maxStaleness = min(w.maxStaleness, limit)
+}
+
+// Stale tells whether what is known of the pods is too old to tell who has an address.
+func (w *Watcher) Stale() bool {
+	since := w.lostSince.Load()
+	return since != 0 && w.set.Now().UnixNano()-since > int64(w.maxStaleness)
+}
+
+// Watching tells whether the API server tells of changes: the watch has begun and
+// is not lost.
+func (w *Watcher) Watching() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.begun && !w.lost
 }
 
 // Start begins to watch in the background. It does not wait for the API
@@ -106,15 +133,15 @@ func (w *Watcher) Start() error {
 	c, err := newClient(w.set.Auth)
 	if errors.As(err, new(notConfigured)) {
 		if w.set.Auth != None {
-			return fmt.Errorf("container_resources: auth_type: no cluster for %q here: %w; "+
-				"serviceAccount is for pods with a token, kubeConfig for $KUBECONFIG; outside of a cluster take configs/sidecar.yaml, or leave k8s_attributes and container_resources out", string(w.set.Auth), err)
+			return fmt.Errorf("%s: auth_type: no cluster for %q here: %w; "+
+				"serviceAccount is for pods with a token, kubeConfig for $KUBECONFIG; outside of a cluster take configs/sidecar.yaml, or leave k8s_attributes and %[1]s out", w.set.Key, string(w.set.Auth), err)
 		}
-		w.set.Logger.Warn("container_resources: no cluster here; telemetry passes without limits and requests", zap.Error(err))
+		w.set.Logger.Warn(w.set.Key+": no cluster here; telemetry passes without what is known of pods", zap.Error(err))
 		return nil
 	}
 	if w.set.NodeEnvVar != "" {
 		if w.node = w.set.LookupEnv(w.set.NodeEnvVar); w.node == "" {
-			return errors.New("container_resources: node_from_env_var: variable " + w.set.NodeEnvVar +
+			return errors.New(w.set.Key + ": node_from_env_var: variable " + w.set.NodeEnvVar +
 				" is not set; give it the node's name, in a pod from fieldRef spec.nodeName")
 		}
 	}
@@ -152,7 +179,8 @@ func (w *Watcher) Shutdown(ctx context.Context) error {
 
 // listed is called when a list of pods is in the Store.
 func (w *Watcher) listed(pods int) {
-	w.set.Logger.Info("container_resources: pods are known", zap.Int("pods", pods))
+	w.lostSince.Store(0)
+	w.set.Logger.Info(w.set.Key+": pods are known", zap.Int("pods", pods))
 	if pods < manyPods {
 		return
 	}
@@ -207,12 +235,17 @@ func (w *Watcher) listerWatcher(c *client, wait *backoff) cache.ListerWatcher {
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (stream watch.Interface, err error) {
 			only(&options)
+			fromList := options.SendInitialEvents != nil && *options.SendInitialEvents
 			err = w.call(ctx, wait, func() error {
-				stream, err = pods.Watch(ctx, options)
+				if stream, err = pods.Watch(ctx, options); err == nil && !fromList && w.Stale() {
+					// Only a list tells at once what has changed meanwhile.
+					stream.Stop()
+					return apierrors.NewResourceExpired("stale")
+				}
 				return err
 			})
 			if err == nil {
-				w.watching()
+				w.watching(fromList)
 			}
 			return stream, err
 		},
@@ -251,6 +284,7 @@ func (w *Watcher) failed(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.failing = true
+	w.lostSince.CompareAndSwap(0, w.set.Now().UnixNano())
 	kind := apierrors.ReasonForError(err)
 	if w.lost {
 		if kind == w.kind {
@@ -266,7 +300,7 @@ func (w *Watcher) failed(err error) {
 	}
 	first := !w.lost
 	w.lost, w.kind, w.others = true, kind, 0
-	what := "container_resources: pods cannot be watched; what is known of them serves on"
+	what := w.set.Key + ": pods cannot be watched; what is known of them serves on"
 	if apierrors.IsForbidden(err) {
 		what += "; list and watch on pods must be granted"
 	}
@@ -276,17 +310,20 @@ func (w *Watcher) failed(err error) {
 	}
 }
 
-// watching says that the API server answers.
-func (w *Watcher) watching() {
+// watching says that the API server answers, maybe with a list first.
+func (w *Watcher) watching(fromList bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !fromList {
+		w.lostSince.Store(0)
+	}
 	if w.begun {
 		w.set.Restarted(w.failing)
 	}
 	w.begun, w.failing = true, false
 	if w.lost {
 		w.lost = false
-		w.set.Logger.Info("container_resources: pods are watched again")
+		w.set.Logger.Info(w.set.Key + ": pods are watched again")
 		w.set.Back()
 	}
 }

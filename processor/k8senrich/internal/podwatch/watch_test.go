@@ -40,6 +40,7 @@ func TestSaidOnce(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	var lost, back, afterEnd, afterError int
 	w := New(Settings{
+		Key:    "pod_association",
 		Logger: zap.New(core),
 		Lost:   func(error) { lost++ },
 		Back:   func() { back++ },
@@ -54,8 +55,8 @@ func TestSaidOnce(t *testing.T) {
 	away := errors.New("connection refused")
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", nil)
 
-	w.watching()
-	w.watching()
+	w.watching(false)
+	w.watching(false)
 	assert.Equal(t, []int{0, 0, 1, 0}, []int{lost, back, afterEnd, afterError})
 	assert.Zero(t, logs.Len(), "the server ends a watch now and then")
 
@@ -72,12 +73,47 @@ func TestSaidOnce(t *testing.T) {
 		w.failed(forbidden)
 	}
 	assert.Equal(t, 2, logs.Len(), "a reason that stays is said")
-	w.watching()
-	w.watching()
+	w.watching(false)
+	w.watching(false)
 	assert.Equal(t, 3, logs.Len())
 	assert.Equal(t, []int{1, 1, 2, 1}, []int{lost, back, afterEnd, afterError})
 
 	w.failed(away)
 	assert.Equal(t, 4, logs.Len(), "another outage")
 	assert.Equal(t, 2, lost)
+}
+
+// What is known is too old when nothing was heard for so long, until a list is there
+// or a watch that goes on from where the last one was cut.
+func TestStale(t *testing.T) {
+	now := time.Unix(1000, 0)
+	w := New(Settings{
+		Logger: zap.NewNop(), Now: func() time.Time { return now },
+		Lost: func(error) {}, Back: func() {}, Restarted: func(bool) {},
+	})
+	w.LimitStaleness(time.Minute)
+	w.LimitStaleness(time.Hour)
+	assert.False(t, w.Stale())
+	assert.False(t, w.Watching(), "not begun")
+	w.watching(false)
+	assert.True(t, w.Watching())
+	lose := func() {
+		now = now.Add(time.Hour)
+		w.failed(errors.New("connection refused"))
+		assert.False(t, w.Stale(), "heard a moment ago")
+		assert.False(t, w.Watching())
+		now = now.Add(time.Minute)
+		w.failed(errors.New("connection refused"))
+		assert.False(t, w.Stale())
+		now = now.Add(time.Nanosecond)
+		assert.True(t, w.Stale())
+	}
+	lose()
+	w.watching(false)
+	assert.False(t, w.Stale())
+	lose()
+	w.watching(true)
+	assert.True(t, w.Stale(), "the list is still to come")
+	w.listed(0)
+	assert.False(t, w.Stale())
 }
