@@ -23,11 +23,12 @@ type association struct {
 // sender is who has sent a batch.
 type sender struct {
 	*association
+	pods  podwatch.View
 	ip    netip.Addr // not valid if nobody knows
-	owner owner      // of ip, once it is asked for
+	owner owner      // of the address that was asked for last
 }
 
-// owner is an answer of [podwatch.Store.ByAddress], once it was given.
+// owner is an answer of [podwatch.View.ByAddress].
 type owner struct {
 	ip     netip.Addr
 	uid    string
@@ -36,7 +37,7 @@ type owner struct {
 }
 
 func (a *association) sender(ctx context.Context) *sender {
-	return &sender{association: a, ip: addressOf(client.FromContext(ctx).Addr)}
+	return &sender{association: a, pods: a.watcher.Pods.View(), ip: addressOf(client.FromContext(ctx).Addr)}
 }
 
 // addressOf returns an address that is not valid if there is none.
@@ -93,7 +94,7 @@ func (s *sender) associate(attrs pcommon.Map, n *tally) {
 func (s *sender) ownerOf(ip netip.Addr) owner {
 	if s.owner.ip != ip || !ip.IsValid() {
 		s.owner = owner{ip: ip, stale: s.watcher.Stale()}
-		s.owner.uid, s.owner.answer = s.watcher.Pods.ByAddress(ip)
+		s.owner.uid, s.owner.answer = s.pods.ByAddress(ip)
 	}
 	return s.owner
 }

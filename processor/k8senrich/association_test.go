@@ -4,6 +4,7 @@ package k8senrich
 
 import (
 	"net"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -164,6 +165,19 @@ func TestPodAssociationSharesTheWatch(t *testing.T) {
 			assert.Equal(t, want, api.seen())
 		})
 	}
+}
+
+// One processor may do both, while pods come and go.
+func TestPodAssociationAndLimitsInOne(t *testing.T) {
+	api := newFakeAPI(t, pod(uidOne, "one", runs("10.0.0.1"), container("web", "1", "")))
+	r := started(t, m{"pod_association": m{"auth_type": "kubeConfig"}, "container_resources": m{"auth_type": "kubeConfig"}})
+	r.awaitPods(1)
+	assert.Equal(t, []string{"stream"}, api.seen())
+	for i := range 100 {
+		api.put(pod(uidTwo, "two", runs("10.0.0.2"), container("web", strconv.Itoa(i+1), "")))
+		require.Equal(t, m{"k8s.pod.ip": "10.0.0.1", "k8s.pod.uid": uidOne, "k8s.container.cpu.limit": 1.0}, r.throughFrom(tcp("10.0.0.1"), m{}))
+	}
+	r.await("the last", func() bool { return r.throughFrom(tcp("10.0.0.2"), m{})["k8s.container.cpu.limit"] == 100.0 })
 }
 
 func TestPodAssociationTelemetry(t *testing.T) {

@@ -80,8 +80,8 @@ func newLimits(pods *podwatch.Store, attributes []ResourceAttribute) *limits {
 	return l
 }
 
-func (l *limits) add(attrs pcommon.Map, n *tally) {
-	pod, named := l.find(attrs)
+func (l *limits) add(attrs pcommon.Map, pods podwatch.View, n *tally) {
+	pod, named := find(attrs, pods)
 	if pod == nil {
 		if named {
 			n.podUnknown++
@@ -114,9 +114,9 @@ func (l *limits) add(attrs pcommon.Map, n *tally) {
 
 // find returns the pod of a resource, and whether the resource names one. A
 // resource with a UID is found by that alone: another pod may have the name.
-func (l *limits) find(attrs pcommon.Map) (pod *podwatch.Figures, named bool) {
+func find(attrs pcommon.Map, pods podwatch.View) (pod *podwatch.Figures, named bool) {
 	if uid := str(attrs, attributePodUID); uid != "" {
-		return l.pods.ByUID(uid), true
+		return pods.ByUID(uid), true
 	}
 	name := str(attrs, attributePodName)
 	if name == "" {
@@ -126,7 +126,7 @@ func (l *limits) find(attrs pcommon.Map) (pod *podwatch.Figures, named bool) {
 	if namespace == "" {
 		return nil, false
 	}
-	return l.pods.ByName(namespace, name), true
+	return pods.ByName(namespace, name), true
 }
 
 // put sets a figure that there is and that nobody has set before.

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/otelcol-custom/otelcol-custom/processor/k8senrich/internal/podinfo"
+	"github.com/otelcol-custom/otelcol-custom/processor/k8senrich/internal/podwatch"
 )
 
 // enrichProcessor is the processor of one pipeline.
@@ -33,6 +34,7 @@ func (p *enrichProcessor) shutdown(ctx context.Context) error {
 
 func (p *enrichProcessor) processTraces(ctx context.Context, td ptrace.Traces) (ptrace.Traces, error) {
 	b := p.shared.batch(ctx)
+	defer b.close()
 	for _, rs := range td.ResourceSpans().All() {
 		b.enrich(rs.Resource().Attributes())
 	}
@@ -42,6 +44,7 @@ func (p *enrichProcessor) processTraces(ctx context.Context, td ptrace.Traces) (
 
 func (p *enrichProcessor) processMetrics(ctx context.Context, md pmetric.Metrics) (pmetric.Metrics, error) {
 	b := p.shared.batch(ctx)
+	defer b.close()
 	for _, rm := range md.ResourceMetrics().All() {
 		b.enrich(rm.Resource().Attributes())
 	}
@@ -51,6 +54,7 @@ func (p *enrichProcessor) processMetrics(ctx context.Context, md pmetric.Metrics
 
 func (p *enrichProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
 	b := p.shared.batch(ctx)
+	defer b.close()
 	for _, rl := range ld.ResourceLogs().All() {
 		b.enrich(rl.Resource().Attributes())
 	}
@@ -63,8 +67,19 @@ type batch struct {
 	sender      *sender              // nil: none
 	description *podinfo.Description // nil: none
 	limits      *limits              // nil: none
+	pods        podwatch.View        // of limits
 	aliases     *aliaser             // nil: none
 	tally       tally
+}
+
+// close ends the batch, before the next consumer has it.
+func (b *batch) close() {
+	if b.sender != nil {
+		b.sender.pods.Close()
+	}
+	if b.limits != nil && (b.sender == nil || b.sender.pods != b.pods) {
+		b.pods.Close()
+	}
 }
 
 func (b *batch) enrich(attrs pcommon.Map) {
@@ -75,7 +90,7 @@ func (b *batch) enrich(attrs pcommon.Map) {
 		downward(attrs, b.description, &b.tally)
 	}
 	if b.limits != nil {
-		b.limits.add(attrs, &b.tally)
+		b.limits.add(attrs, b.pods, &b.tally)
 	}
 	if b.aliases != nil {
 		b.aliases.add(attrs)

@@ -73,6 +73,13 @@ func (s *shared) batch(ctx context.Context) batch {
 	if s.association != nil {
 		b.sender = s.association.sender(ctx)
 	}
+	if s.limits != nil {
+		if s.association != nil && s.association.watcher.Pods == s.limits.pods {
+			b.pods = b.sender.pods
+		} else {
+			b.pods = s.limits.pods.View()
+		}
+	}
 	if s.info != nil {
 		b.description = s.info.Description()
 	}

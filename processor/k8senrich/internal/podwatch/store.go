@@ -154,24 +154,31 @@ func newStore(now func() time.Time, synced func(pods int)) *Store {
 	}
 }
 
-// ByUID returns the figures of the pod, nil if it is not known.
-func (s *Store) ByUID(text string) *Figures {
-	u := newUID(text)
+// View is a Store that does not change until the View is closed. Locking costs as much
+// as looking up, so a batch has one for all its resources; a second one of the same Store
+// may wait for ever.
+type View struct{ store *Store }
+
+// View returns a View, which must be closed soon.
+func (s *Store) View() View {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.byUID[u].get()
+	return View{s}
 }
+
+// Close lets the Store change again.
+func (v View) Close() { v.store.mu.RUnlock() }
+
+// ByUID returns the figures of the pod, nil if it is not known.
+func (v View) ByUID(text string) *Figures { return v.store.byUID[newUID(text)].get() }
 
 // ByName returns the figures of the pod that has the name now or had it last,
 // nil if it is not known.
-func (s *Store) ByName(namespace, name string) *Figures {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	u, ok := s.byName[podName{namespace, name}]
+func (v View) ByName(namespace, name string) *Figures {
+	u, ok := v.store.byName[podName{namespace, name}]
 	if !ok {
 		return nil
 	}
-	return s.byUID[u].get()
+	return v.store.byUID[u].get()
 }
 
 func (f *shared) get() *Figures {
@@ -194,30 +201,28 @@ const (
 // ByAddress returns the UID of the pod that has the address. Where several say
 // so, as when one has gone with its node, it is the one that is not being
 // deleted, if that is one. Pods on the network of their node have none.
-func (s *Store) ByAddress(ip netip.Addr) (string, Owner) {
+func (v View) ByAddress(ip netip.Addr) (string, Owner) {
 	if !ip.IsValid() {
 		return "", OwnerUnknown
 	}
 	a := address(ip.As16())
-	s.mu.RLock()
-	u, ok := s.byAddress[a]
-	staying := 0
-	for _, rival := range s.contested[a] {
-		if !s.pods[rival].leaving {
-			u = rival
-			staying++
+	u, ok := v.store.byAddress[a]
+	if !ok {
+		return "", OwnerUnknown
+	}
+	if rivals := v.store.contested[a]; len(rivals) > 0 {
+		staying := 0
+		for _, rival := range rivals {
+			if !v.store.pods[rival].leaving {
+				u = rival
+				staying++
+			}
+		}
+		if staying != 1 {
+			return "", OwnerContested
 		}
 	}
-	contested := len(s.contested[a]) > 0 && staying != 1
-	s.mu.RUnlock()
-	switch {
-	case !ok:
-		return "", OwnerUnknown
-	case contested:
-		return "", OwnerContested
-	default:
-		return u.String(), OwnerKnown
-	}
+	return u.String(), OwnerKnown
 }
 
 // Len returns the number of pods, those deleted lately included.

@@ -22,6 +22,24 @@ type testStore struct {
 	now time.Time
 }
 
+func (s *testStore) ByUID(uid string) *Figures {
+	v := s.View()
+	defer v.Close()
+	return v.ByUID(uid)
+}
+
+func (s *testStore) ByName(namespace, name string) *Figures {
+	v := s.View()
+	defer v.Close()
+	return v.ByName(namespace, name)
+}
+
+func (s *testStore) ByAddress(ip netip.Addr) (string, Owner) {
+	v := s.View()
+	defer v.Close()
+	return v.ByAddress(ip)
+}
+
 func newTestStore(t *testing.T) *testStore {
 	s := &testStore{t: t, now: time.Unix(0, 0)}
 	s.Store = newStore(func() time.Time { return s.now }, func(int) {})
