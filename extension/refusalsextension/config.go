@@ -10,7 +10,7 @@ import (
 )
 
 // Config limits what requests take in memory once they are decoded, which is up to two
-// hundred times what they take on the wire.
+// hundred times what they take on the wire, and how many connections there are.
 type Config struct {
 	// MaxDecodedMiB is for one request. One that would take more is refused for good.
 	MaxDecodedMiB int `mapstructure:"max_decoded_mib"`
@@ -18,6 +18,9 @@ type Config struct {
 	// from one address. What would go over it is refused for now, and clients send it
 	// again.
 	MaxInFlightMiB int `mapstructure:"max_in_flight_mib"`
+	// MaxConnections is for all servers of the collector, half of it for those from one
+	// address. The last to come of those that are more are ended.
+	MaxConnections int `mapstructure:"max_connections"`
 	// prevent unkeyed literal initialization
 	_ struct{}
 }
@@ -25,11 +28,14 @@ type Config struct {
 var _ component.Config = (*Config)(nil)
 
 func newDefaultConfig() component.Config {
-	return &Config{MaxDecodedMiB: 64, MaxInFlightMiB: 128}
+	return &Config{MaxDecodedMiB: 64, MaxInFlightMiB: 128, MaxConnections: 4096}
 }
 
 // maxMiB keeps the number of bytes an int64.
 const maxMiB = 1 << 30
+
+// maxConnections is as many descriptors as Linux gives a process at most.
+const maxConnections = 1 << 20
 
 // Validate implements confmap.Validator.
 func (c *Config) Validate() error {
@@ -40,6 +46,9 @@ func (c *Config) Validate() error {
 	if c.MaxInFlightMiB < 2*c.MaxDecodedMiB || c.MaxInFlightMiB > 2*maxMiB {
 		errs = append(errs, fmt.Errorf("max_in_flight_mib: %d; allowed are twice max_decoded_mib (%d) to %d: half of it is for one client",
 			c.MaxInFlightMiB, 2*c.MaxDecodedMiB, 2*maxMiB))
+	}
+	if c.MaxConnections < 2 || c.MaxConnections > maxConnections {
+		errs = append(errs, fmt.Errorf("max_connections: %d; allowed are 2 to %d: half of it is for one client", c.MaxConnections, maxConnections))
 	}
 	return errors.Join(errs...)
 }

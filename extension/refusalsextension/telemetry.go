@@ -4,6 +4,7 @@ package refusalsextension
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -14,14 +15,12 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
+	"github.com/otelcol-custom/otelcol-custom/extension/refusalsextension/internal/connections"
 	"github.com/otelcol-custom/otelcol-custom/extension/refusalsextension/internal/metadata"
 )
 
 // refusals is the extension: what the two servers' parts report to.
 type refusals struct {
-	component.StartFunc
-	component.ShutdownFunc
-
 	logger  *zap.Logger
 	builder *metadata.TelemetryBuilder
 
@@ -31,6 +30,9 @@ type refusals struct {
 	encoded  sync.Map // of requests that the codec has seen and the stats handler has not: their bytes
 
 	uploadLimit time.Duration
+
+	maxConnections int
+	stop           func() // of what limits connections; nil when nothing does
 }
 
 var (
@@ -45,13 +47,44 @@ func newRefusals(set extension.Settings, config *Config) (*refusals, error) {
 		return nil, err
 	}
 	return &refusals{
-		ShutdownFunc: func(context.Context) error { builder.Shutdown(); return nil },
-		logger:       set.Logger,
-		builder:      builder,
-		limits:       limits{decoded: config.MaxDecodedMiB << 20, inFlight: config.MaxInFlightMiB << 20},
-		places:       newPlaces(),
-		uploadLimit:  uploadLimit,
+		logger:         set.Logger,
+		builder:        builder,
+		limits:         limits{decoded: config.MaxDecodedMiB << 20, inFlight: config.MaxInFlightMiB << 20},
+		places:         newPlaces(),
+		uploadLimit:    uploadLimit,
+		maxConnections: config.MaxConnections,
 	}, nil
+}
+
+// Start implements component.Component. Requests are limited also where connections
+// cannot be.
+func (r *refusals) Start(context.Context, component.Host) error {
+	stop, err := connections.Limit(r.maxConnections, r.ended)
+	switch {
+	case err == nil:
+		r.stop = stop
+	case errors.Is(err, errors.ErrUnsupported):
+		r.logger.Info("Connections are not limited on this system")
+	default:
+		r.logger.Warn("Connections are not limited", zap.Error(err))
+	}
+	return nil
+}
+
+// Shutdown implements component.Component.
+func (r *refusals) Shutdown(context.Context) error {
+	if r.stop != nil {
+		r.stop()
+	}
+	r.builder.Shutdown()
+	return nil
+}
+
+// ended logs and counts connections of one address.
+func (r *refusals) ended(e connections.Ended) {
+	r.builder.ExtensionRefusalsConnections.Add(context.Background(), int64(e.Ended))
+	r.logger.Warn("Connections ended", zap.Stringer("client", e.Address),
+		zap.Int("had", e.Had), zap.Int("ended", e.Ended), zap.Int("max_connections", e.Limit))
 }
 
 // longestTarget bounds what a log line holds of a path that a client made up.

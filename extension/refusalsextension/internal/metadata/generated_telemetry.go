@@ -23,10 +23,11 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                     metric.Meter
-	mu                        sync.Mutex
-	registrations             []metric.Registration
-	ExtensionRefusalsRequests metric.Int64Counter
+	meter                        metric.Meter
+	mu                           sync.Mutex
+	registrations                []metric.Registration
+	ExtensionRefusalsConnections metric.Int64Counter
+	ExtensionRefusalsRequests    metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -58,6 +59,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.ExtensionRefusalsConnections, err = builder.meter.Int64Counter(
+		"otelcol_extension_refusals_connections",
+		metric.WithDescription("Connections that were ended because an address, or all together, had too many. [Alpha]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ExtensionRefusalsRequests, err = builder.meter.Int64Counter(
 		"otelcol_extension_refusals_requests",
 		metric.WithDescription("Requests that were refused as bad or for want of memory, by the answer. [Alpha]"),

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !linux
+
+package connections
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// Limit returns an error: it is done on Linux alone.
+func Limit(int, func(Ended)) (stop func(), err error) {
+	return nil, fmt.Errorf("%s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
