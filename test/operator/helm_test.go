@@ -5,6 +5,8 @@
 package operator
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,13 +20,15 @@ import (
 	"github.com/otelcol-custom/otelcol-custom/test/harness/collector"
 )
 
-// chart has the keys of the chart's values.schema.json that deploy/helm may use,
-// at each place where the schema allows no others; "*" is any key.
+// chart has the keys of values.schema.json in version 0.173.1 of the chart that
+// deploy/helm may use, at each place where the schema allows no others; "*" is
+// any key.
 var chart = map[string]string{
-	"": "mode fullnameOverride image command configMap extraEnvs extraEnvsFrom useGOMEMLIMIT resources " +
-		"serviceAccount clusterRole podSecurityContext securityContext tolerations initContainers extraVolumes " +
-		"extraVolumeMounts ports service startupProbe readinessProbe livenessProbe rollout autoscaling " +
-		"podDisruptionBudget statefulset topologySpreadConstraints",
+	"": "mode fullnameOverride nameOverride podLabels image command configMap extraEnvs extraEnvsFrom " +
+		"useGOMEMLIMIT resources serviceAccount clusterRole podSecurityContext securityContext tolerations " +
+		"priorityClassName extraManifests initContainers extraVolumes extraVolumeMounts lifecycleHooks " +
+		"terminationGracePeriodSeconds ports service networkPolicy startupProbe readinessProbe livenessProbe " +
+		"rollout autoscaling podDisruptionBudget statefulset topologySpreadConstraints",
 	"image":                          "registry repository tag digest pullPolicy",
 	"command":                        "name extraArgs",
 	"configMap":                      "create existingName existingPath",
@@ -36,6 +40,11 @@ var chart = map[string]string{
 	"resources.*":                    "cpu ephemeral-storage memory",
 	"service": "enabled trafficDistribution type clusterIP loadBalancerIP loadBalancerSourceRanges annotations " +
 		"internalTrafficPolicy externalTrafficPolicy",
+	"networkPolicy":               "enabled annotations allowIngressFrom extraIngressRules egressRules",
+	"lifecycleHooks":              "postStart preStop",
+	"lifecycleHooks.preStop":      "exec httpGet sleep",
+	"lifecycleHooks.preStop.exec": "command",
+
 	"startupProbe":   "initialDelaySeconds periodSeconds timeoutSeconds failureThreshold terminationGracePeriodSeconds httpGet",
 	"readinessProbe": "initialDelaySeconds periodSeconds timeoutSeconds failureThreshold successThreshold httpGet",
 	"livenessProbe":  "initialDelaySeconds periodSeconds timeoutSeconds failureThreshold terminationGracePeriodSeconds httpGet",
@@ -59,16 +68,18 @@ type helmValues struct {
 	ClusterRole struct{ Rules []any } `yaml:"clusterRole"`
 }
 
-// The values name only what the chart knows, ask for no more rights than the
-// kustomize tree, and start the collector with files that are in the image and a
-// configuration that is valid, in front of each backend.
+// The values name only what the chart knows, ask for a pod like that of the
+// kustomize tree and for no more rights, and start the collector with files that
+// are in the image and a configuration that is valid, in front of each backend.
 func TestHelm(t *testing.T) {
 	for _, mode := range []string{"agent", "gateway"} {
 		t.Run(mode, func(t *testing.T) {
 			file := filepath.Join(harness.Root(t), "deploy", "helm", mode+".yaml")
 			raw, err := os.ReadFile(file)
 			require.NoError(t, err)
-			known(t, "", readYAML(t, file))
+			keys := readYAML(t, file)
+			known(t, "", keys)
+			assert.Equal(t, podOf(t, mode), podOfValues(t, keys))
 
 			var values helmValues
 			require.NoError(t, yaml.Unmarshal(raw, &values))
@@ -118,6 +129,59 @@ func TestHelm(t *testing.T) {
 			assert.Contains(t, p.Stdout.String(), "127.0.0.1:13133")
 		})
 	}
+}
+
+// podOf returns what a pod of deploy/kustomize is, by the names that the chart
+// has for it.
+func podOf(t *testing.T, mode string) map[string]any {
+	t.Helper()
+	file := map[string]string{"agent": "daemonset.yaml", "gateway": "statefulset.yaml"}[mode]
+	var workload struct {
+		Spec struct {
+			Template struct {
+				Metadata struct{ Labels map[string]any }
+				Spec     map[string]any
+			}
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(harness.Root(t), "deploy", "kustomize", mode, file))
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(raw, &workload))
+	pod := workload.Spec.Template.Spec
+	container := pod["containers"].([]any)[0].(map[string]any)
+	return map[string]any{
+		"labels":                        workload.Spec.Template.Metadata.Labels,
+		"lifecycleHooks":                container["lifecycle"],
+		"resources":                     container["resources"],
+		"terminationGracePeriodSeconds": pod["terminationGracePeriodSeconds"],
+		"tolerations":                   pod["tolerations"],
+		"priorityClassName":             pod["priorityClassName"],
+		"topologySpreadConstraints":     pod["topologySpreadConstraints"],
+		"initContainers":                pod["initContainers"],
+	}
+}
+
+// podOfValues returns the same of the chart's values, which name the image of
+// an init container by a template.
+func podOfValues(t *testing.T, values map[string]any) map[string]any {
+	t.Helper()
+	labels := map[string]any{"app.kubernetes.io/name": values["nameOverride"]}
+	maps.Copy(labels, values["podLabels"].(map[string]any))
+	out := map[string]any{"labels": labels}
+	for _, key := range []string{
+		"lifecycleHooks", "resources", "terminationGracePeriodSeconds", "tolerations",
+		"priorityClassName", "topologySpreadConstraints", "initContainers",
+	} {
+		out[key] = values[key]
+	}
+	containers, _ := out["initContainers"].([]any)
+	for _, c := range containers {
+		container := c.(map[string]any)
+		assert.Equal(t, "{{ .Values.image.repository }}:{{ .Values.image.tag }}", container["image"])
+		image := values["image"].(map[string]any)
+		container["image"] = fmt.Sprint(image["repository"], ":", image["tag"])
+	}
+	return out
 }
 
 // known ends the test where a key stands that the chart does not know.
