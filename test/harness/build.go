@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -21,6 +22,10 @@ type Server struct {
 	Module  string // that gives the version
 	Package string // its command
 }
+
+// building holds a mutex for each path, so that tests of one process that need a
+// server at the same time build it once.
+var building sync.Map
 
 // Build returns the path of the server's binary. It is built at the first use
 // and kept in $XDG_CACHE_HOME/otelcol-custom (or the system's cache folder) in
@@ -34,6 +39,9 @@ func Build(tb testing.TB, s Server) string {
 		tb.Fatalf("find the cache for built servers: %v", err)
 	}
 	out := filepath.Join(cache, "otelcol-custom", s.Name+"-"+s.version(tb, folder)+"-"+s.hash(tb, folder), s.Name)
+	lock, _ := building.LoadOrStore(out, new(sync.Mutex))
+	lock.(*sync.Mutex).Lock()
+	defer lock.(*sync.Mutex).Unlock()
 	if _, err := os.Stat(out); err == nil {
 		return out
 	}
@@ -41,7 +49,7 @@ func Build(tb testing.TB, s Server) string {
 		tb.Fatalf("make the cache for built servers: %v", err)
 	}
 	tb.Logf("building %s from %s, once", s.Name, s.Folder)
-	// Unique, so that two tests do not write into one file, and in the same
+	// Unique, so that two processes do not write into one file, and in the same
 	// folder, so that the rename is atomic.
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
 	defer func() { _ = os.Remove(tmp) }() // gone when renamed
