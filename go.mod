@@ -2,6 +2,9 @@ module github.com/otelcol-custom/otelcol-custom
 
 go 1.26.0
 
+// Listeners for MPTCP, which are Go's default, take no filter: see extension/refusalsextension.
+godebug multipathtcp=0
+
 require (
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.22.0
 	github.com/Azure/azure-sdk-for-go/sdk/azidentity v1.14.0

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -17,10 +18,11 @@ import (
 )
 
 const (
-	pause      = 100 * time.Millisecond // between two looks at the number of descriptors
-	floodPause = 20 * time.Millisecond  // the same when the last look ended connections
+	pause      = 50 * time.Millisecond // between two looks at the number of descriptors
+	floodPause = 20 * time.Millisecond // the same when the last look ended connections
 	// atLeast is how often connections are counted while there may be too many from one
-	// address: others may have gone, and the number of descriptors be the same.
+	// address: others may have gone, and the number of descriptors be the same. It is also
+	// how long who had too many is barred at least.
 	atLeast = time.Second
 )
 
@@ -63,25 +65,43 @@ type limiter struct {
 	directory *os.File // of the process's descriptors
 	spare     int      // descriptor to hold on to a socket by
 
-	known  map[uint64]known // by a socket's cookie, which no other ever has
+	known  map[uint64]known // by cookie
 	last   int              // order
 	enough int              // so many descriptors can't be too many connections
 	swept  time.Time
+	barred map[stream]time.Time // since when
+	bars   bool                 // listeners have filters
+}
+
+// socket is one by its descriptor; a descriptor may be another's a moment later, a cookie
+// never is.
+type socket struct {
+	descriptor int
+	cookie     uint64
+}
+
+// stream is whose connections are to which of the process's ports, 0 when they are not TCP.
+type stream struct {
+	client netip.Addr
+	port   uint16
 }
 
 // known is a socket that is connected, to a client or a backend.
 type known struct {
-	client netip.Addr
-	port   uint16 // its own; 0 when it is not TCP
-	order  int    // in which it was first seen
-	ended  bool   // and its server has not closed it yet
+	stream
+	order int  // in which it was first seen
+	ended bool // and its server has not closed it yet
 }
 
 type connection struct {
-	descriptor int
-	cookie     uint64
+	socket
 	known
-	rank int // by age, of those from its client to its port
+	rank int // by age, in its stream
+}
+
+type listener struct {
+	socket
+	port uint16
 }
 
 func newLimiter(limit int) (*limiter, error) {
@@ -99,7 +119,10 @@ func newLimiter(limit int) (*limiter, error) {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
 	// Files, and connections to backends, need descriptors too.
-	l := &limiter{limit: int(min(uint64(limit), files.Cur/2)), directory: directory, spare: spare}
+	l := &limiter{
+		limit: int(min(uint64(limit), files.Cur/2)), directory: directory, spare: spare,
+		barred: map[stream]time.Time{},
+	}
 	l.enough = l.limit / 2
 	if _, err := cookie(spare); err != nil {
 		l.close()
@@ -109,6 +132,9 @@ func newLimiter(limit int) (*limiter, error) {
 }
 
 func (l *limiter) close() {
+	clear(l.barred)
+	_, listeners := l.sockets()
+	l.bar(listeners)
 	_ = l.directory.Close()
 	_ = unix.Close(l.spare)
 }
@@ -116,11 +142,11 @@ func (l *limiter) close() {
 // look counts connections when there may be too many, and ends those.
 func (l *limiter) look(now time.Time) []Ended {
 	n := l.descriptors()
-	if n <= l.enough && (n <= l.limit/2 || now.Sub(l.swept) < atLeast) {
+	if n <= l.enough && (n <= l.limit/2 && !l.bars || now.Sub(l.swept) < atLeast) {
 		return nil
 	}
 	l.swept = now
-	ended, room := l.sweep()
+	ended, room := l.sweep(now)
 	l.enough = n + room
 	for _, e := range ended {
 		l.enough -= e.Ended
@@ -153,55 +179,53 @@ func (l *limiter) names() []string {
 // others, then the second of each, and so on until there are enough. So a client with
 // few has them, however many others have; and an address that floods one port, such as
 // an app's beside its sidecar, is let in by the others: health's, for one.
-func (l *limiter) sweep() (ended []Ended, room int) {
-	connections := l.connections()
+func (l *limiter) sweep(now time.Time) (ended []Ended, room int) {
+	connections, listeners := l.sockets()
 	slices.SortFunc(connections, func(a, b connection) int { return cmp.Compare(a.order, b.order) })
-	type stream struct {
-		client netip.Addr
-		port   uint16
-	}
 	ranks := map[stream]int{}
 	for i := range connections {
 		c := &connections[i]
-		c.rank = ranks[stream{c.client, c.port}]
-		ranks[stream{c.client, c.port}]++
+		c.rank = ranks[c.stream]
+		ranks[c.stream]++
 	}
 	slices.SortStableFunc(connections, func(a, b connection) int { return cmp.Compare(a.rank, b.rank) })
 
-	all, most := 0, 0
-	of := map[netip.Addr]*Ended{}
-	for _, c := range connections {
-		e := of[c.client]
-		if e == nil {
-			e = &Ended{Address: c.client, Limit: l.limit}
-			of[c.client] = e
+	all, most, kept := 0, 0, map[netip.Addr]int{}
+	connections = slices.DeleteFunc(connections, func(c connection) bool {
+		if all == l.limit || kept[c.client] == l.limit/2 {
+			l.barred[c.stream] = now
+			return false
 		}
-		e.Had++
-		switch {
-		case all < l.limit && e.Had-e.Ended <= l.limit/2:
-			all++
-			most = max(most, e.Had-e.Ended)
-		case l.end(c):
-			e.Ended++
+		all++
+		kept[c.client]++
+		most = max(most, kept[c.client])
+		return true
+	})
+	maps.DeleteFunc(l.barred, func(s stream, since time.Time) bool {
+		return all < l.limit && kept[s.client] < l.limit/2 && now.Sub(since) >= atLeast
+	})
+	l.bar(listeners) // before it takes time to end the others
+
+	of := map[netip.Addr]int{}
+	for _, c := range connections {
+		if l.end(c.socket) {
+			of[c.client]++
 			c.ended = true
 			l.known[c.cookie] = c.known
-		default: // it has gone by itself
-			e.Had--
 		}
 	}
-	_ = unix.Dup3(int(l.directory.Fd()), l.spare, unix.O_CLOEXEC) // lets go of the last one
-	for _, e := range of {
-		if e.Ended > 0 {
-			ended = append(ended, *e)
-		}
+	l.letGo()
+	for client, n := range of {
+		ended = append(ended, Ended{Address: client, Had: kept[client] + n, Ended: n, Limit: l.limit})
 	}
 	return ended, min(l.limit-all, l.limit/2-most)
 }
 
-// connections returns those to ports that the process listens on, without those that
-// have been ended.
-func (l *limiter) connections() []connection {
+// sockets returns the connections to ports that the process listens on, without those
+// that have been ended, and what listens.
+func (l *limiter) sockets() ([]connection, []listener) {
 	var connected []connection
+	var listeners []listener
 	listening := map[uint16]bool{}
 	seen := make(map[uint64]known, len(l.known))
 	for _, name := range l.names() {
@@ -213,11 +237,13 @@ func (l *limiter) connections() []connection {
 		if err != nil { // no socket
 			continue
 		}
+		s := socket{descriptor, id}
 		k, ok := l.known[id]
 		if !ok {
 			peer, err := unix.Getpeername(descriptor)
 			if errors.Is(err, unix.ENOTCONN) {
-				if is, _ := unix.GetsockoptInt(descriptor, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); is == 1 {
+				if is, _ := unix.GetsockoptInt(descriptor, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); is == 1 && localPort(descriptor) != 0 {
+					listeners = append(listeners, listener{s, localPort(descriptor)})
 					listening[localPort(descriptor)] = true
 				}
 			}
@@ -226,30 +252,40 @@ func (l *limiter) connections() []connection {
 				continue
 			}
 			l.last++
-			k = known{client: client, port: localPort(descriptor), order: l.last}
+			k = known{stream: stream{client, localPort(descriptor)}, order: l.last}
 		}
 		seen[id] = k
 		if !k.ended {
-			connected = append(connected, connection{descriptor: descriptor, cookie: id, known: k})
+			connected = append(connected, connection{socket: s, known: k})
 		}
 	}
 	l.known = seen
-	delete(listening, 0) // sockets of other kinds
-	return slices.DeleteFunc(connected, func(c connection) bool { return !listening[c.port] })
+	return slices.DeleteFunc(connected, func(c connection) bool { return !listening[c.port] }), listeners
 }
 
-// end shuts a connection down. Its descriptor may be another file's by now, which a copy
-// of it no longer can.
-func (l *limiter) end(c connection) bool {
-	if err := unix.Dup3(c.descriptor, l.spare, unix.O_CLOEXEC); err != nil {
-		return false
-	}
-	if id, err := cookie(l.spare); err != nil || id != c.cookie {
+// end shuts a connection down.
+func (l *limiter) end(s socket) bool {
+	if !l.hold(s) {
 		return false
 	}
 	// Without lingering nothing is left of it in the system either, once it is closed.
 	_ = unix.SetsockoptLinger(l.spare, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	return unix.Shutdown(l.spare, unix.SHUT_RDWR) == nil
+}
+
+// hold makes spare the socket's descriptor too, which nobody else closes. It returns
+// false when the socket has gone, and its descriptor may be another's.
+func (l *limiter) hold(s socket) bool {
+	if err := unix.Dup3(s.descriptor, l.spare, unix.O_CLOEXEC); err != nil {
+		return false
+	}
+	id, err := cookie(l.spare)
+	return err == nil && id == s.cookie
+}
+
+// letGo ends what hold has begun.
+func (l *limiter) letGo() {
+	_ = unix.Dup3(int(l.directory.Fd()), l.spare, unix.O_CLOEXEC) // both are open
 }
 
 func cookie(descriptor int) (uint64, error) {

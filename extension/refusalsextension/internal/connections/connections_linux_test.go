@@ -108,7 +108,7 @@ func limit(t testing.TB, n int) *limiter {
 }
 
 func sweep(l *limiter) []Ended {
-	ended, _ := l.sweep()
+	ended, _ := l.sweep(time.Now())
 	return ended
 }
 
@@ -117,12 +117,12 @@ func TestOneAddress(t *testing.T) {
 	l := limit(t, 8)
 	server := echo(t, "tcp4", "127.0.0.1:0")
 	first := dialN(t, 4, "127.0.0.9", server)
-	ended, room := l.sweep()
+	ended, room := l.sweep(time.Now())
 	require.Empty(t, ended)
 	require.Zero(t, room, "that address has its four")
 	then := dialN(t, 6, "127.0.0.9", server)
 	other := dialN(t, 2, "127.0.0.8", server)
-	ended, room = l.sweep()
+	ended, room = l.sweep(time.Now())
 	assert.Equal(t, []Ended{{Address: netip.MustParseAddr("127.0.0.9"), Had: 10, Ended: 6, Limit: 8}}, ended)
 	assert.Zero(t, room)
 	assert.Equal(t, 4, serving(first))
@@ -132,9 +132,13 @@ func TestOneAddress(t *testing.T) {
 	for _, conn := range first {
 		require.NoError(t, conn.Close())
 	}
-	again := dialN(t, 3, "127.0.0.9", server) // accepted after the server has seen those end
+	require.Eventually(t, func() bool { connections, _ := l.sockets(); return len(connections) == 2 }, 10*time.Second, time.Millisecond)
+	ended, room = l.sweep(time.Now().Add(atLeast)) // it is barred no longer
+	require.Empty(t, ended)
+	require.Equal(t, 2, room, "the other address has two of its four")
+	again := dialN(t, 4, "127.0.0.9", server)
 	require.Empty(t, sweep(l))
-	assert.Equal(t, 3, serving(again))
+	assert.Equal(t, 4, serving(again))
 }
 
 // Of all addresses those with most lose some, also when others come later.
@@ -145,7 +149,7 @@ func TestAllAddresses(t *testing.T) {
 	for address := range 5 {
 		conns = append(conns, dialN(t, 3, fmt.Sprintf("127.0.0.%d", 2+address), server))
 	}
-	ended, room := l.sweep()
+	ended, room := l.sweep(time.Now())
 	require.Len(t, ended, 5, "each had three, and none has more than two")
 	require.Zero(t, room)
 	all := 0
@@ -172,6 +176,15 @@ func TestOtherPorts(t *testing.T) {
 	assert.Equal(t, 1, serving(late))
 }
 
+func needIPv6(t *testing.T) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6: ", err)
+	}
+	require.NoError(t, l.Close())
+}
+
 func TestIPv6(t *testing.T) {
 	for name, tt := range map[string]struct{ listen, client, server, is string }{
 		"IPv6":           {"[::1]:0", "::1", "::1", "::1"},
@@ -179,11 +192,7 @@ func TestIPv6(t *testing.T) {
 		"unspecified v6": {"[::]:0", "::1", "::1", "::1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if l, err := new(net.ListenConfig).Listen(t.Context(), "tcp6", "[::1]:0"); err != nil {
-				t.Skip("this machine has no IPv6: ", err)
-			} else {
-				require.NoError(t, l.Close())
-			}
+			needIPv6(t)
 			_, port, err := net.SplitHostPort(echo(t, "tcp", tt.listen))
 			require.NoError(t, err)
 			l := limit(t, 4)
@@ -245,7 +254,7 @@ func TestTLS(t *testing.T) {
 		t.Cleanup(func() { _ = conn.Close() })
 		silent = append(silent, conn)
 	}
-	require.Eventually(t, func() bool { return len(l.connections()) == 5 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { connections, _ := l.sockets(); return len(connections) == 5 }, 10*time.Second, time.Millisecond)
 	require.Len(t, sweep(l), 1)
 	trust := x509.NewCertPool()
 	trust.AddCert(s.Certificate())
@@ -283,13 +292,13 @@ func TestSlowServer(t *testing.T) {
 func TestReusedDescriptor(t *testing.T) {
 	l := limit(t, 4)
 	conns := dialN(t, 2, "127.0.0.9", echo(t, "tcp4", "127.0.0.1:0"))
-	before := l.connections()
+	before, _ := l.sockets()
 	require.Len(t, before, 2)
-	mixed := before[0]
+	mixed := before[0].socket
 	mixed.cookie = before[1].cookie
 	assert.False(t, l.end(mixed))
 	assert.Equal(t, 2, serving(conns))
-	assert.True(t, l.end(before[0]))
+	assert.True(t, l.end(before[0].socket))
 	assert.Equal(t, 1, serving(conns))
 }
 
@@ -336,19 +345,117 @@ func TestLook(t *testing.T) {
 }
 
 func TestLimit(t *testing.T) {
+	conns := dialN(t, 5, "127.0.0.9", echo(t, "tcp4", "127.0.0.1:0"))
 	ended := make(chan Ended, 1)
 	stop, err := Limit(4, func(e Ended) { ended <- e })
 	require.NoError(t, err)
-	conns := dialN(t, 5, "127.0.0.9", echo(t, "tcp4", "127.0.0.1:0"))
-	select {
-	case e := <-ended:
-		assert.LessOrEqual(t, e.Ended, 3)
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing was ended")
+	assert.Equal(t, Ended{Address: netip.MustParseAddr("127.0.0.9"), Had: 5, Ended: 3, Limit: 4}, <-ended)
+	assert.Equal(t, 2, serving(conns))
+	stop()
+	stop()
+}
+
+// isLetIn tells whether there is a connection in a time that is ample on loopback.
+func isLetIn(t *testing.T, from, to string) bool {
+	t.Helper()
+	conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 500 * time.Millisecond}).DialContext(t.Context(), "tcp", to)
+	if err == nil {
+		require.NoError(t, conn.Close())
+		return true
 	}
-	require.Eventually(t, func() bool { return serving(conns) == 2 }, 10*time.Second, time.Millisecond)
-	stop()
-	stop()
+	require.True(t, os.IsTimeout(err), err)
+	return false
+}
+
+// Who has had connections ended gets no new ones to that port, for a second and until
+// he has fewer than he may have.
+func TestBar(t *testing.T) {
+	l := limit(t, 8)
+	flooded, other := echo(t, "tcp4", "127.0.0.1:0"), echo(t, "tcp4", "127.0.0.1:0")
+	conns := dialN(t, 5, "127.0.0.9", flooded)
+	now := time.Now()
+	ended, _ := l.sweep(now)
+	require.Len(t, ended, 1)
+	assert.False(t, isLetIn(t, "127.0.0.9", flooded))
+	assert.True(t, isLetIn(t, "127.0.0.8", flooded))
+	assert.True(t, isLetIn(t, "127.0.0.9", other))
+	assert.Equal(t, 4, serving(conns), "what it has goes on")
+
+	l.sweep(now.Add(atLeast))
+	assert.False(t, isLetIn(t, "127.0.0.9", flooded), "it has all that it may have")
+	for _, conn := range conns {
+		require.NoError(t, conn.Close())
+	}
+	require.Eventually(t, func() bool { connections, _ := l.sockets(); return len(connections) == 0 }, 10*time.Second, time.Millisecond)
+	l.sweep(now.Add(atLeast / 2))
+	assert.False(t, isLetIn(t, "127.0.0.9", flooded), "the second is not over")
+	assert.Empty(t, l.look(now.Add(2*atLeast)), "few descriptors are no reason not to look")
+	assert.True(t, isLetIn(t, "127.0.0.9", flooded))
+}
+
+// Nobody is barred from a listener that goes on when the limiter has ended.
+func TestBarEnds(t *testing.T) {
+	l, err := newLimiter(2)
+	require.NoError(t, err)
+	server := echo(t, "tcp4", "127.0.0.1:0")
+	dialN(t, 2, "127.0.0.9", server)
+	require.Len(t, sweep(l), 1)
+	require.False(t, isLetIn(t, "127.0.0.9", server))
+	l.close()
+	assert.True(t, isLetIn(t, "127.0.0.9", server))
+}
+
+func TestBarredAddresses(t *testing.T) {
+	needIPv6(t)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "[::]:0")
+	require.NoError(t, err)
+	serve(t, listener)
+	port := netip.MustParseAddrPort(listener.Addr().String()).Port()
+	l := limit(t, 2)
+	for _, tt := range []struct {
+		barred             []string
+		eight, nine, local bool // 127.0.0.8, 127.0.0.9, ::1 are let in
+	}{
+		{nil, true, true, true},
+		{[]string{"127.0.0.9"}, true, false, true},
+		{[]string{"127.0.0.2", "127.0.0.9", "127.0.0.3"}, true, false, true},
+		{[]string{"::1"}, true, true, false},
+		{[]string{"2001:db8::1", "::1", "2001:db8::2"}, true, true, false},
+		{[]string{"2001:db8::1", "::2", "1::1", "0:1::1", "::1:0:1"}, true, true, true},
+		{[]string{"127.0.0.8", "::1", "127.0.0.9"}, false, false, false},
+	} {
+		t.Run(fmt.Sprint(tt.barred), func(t *testing.T) {
+			clear(l.barred)
+			for _, client := range tt.barred {
+				l.barred[stream{netip.MustParseAddr(client), port}] = time.Now()
+			}
+			_, listeners := l.sockets()
+			l.bar(listeners)
+			assert.Equal(t, tt.eight, isLetIn(t, "127.0.0.8", fmt.Sprintf("127.0.0.1:%d", port)))
+			assert.Equal(t, tt.nine, isLetIn(t, "127.0.0.9", fmt.Sprintf("127.0.0.1:%d", port)))
+			assert.Equal(t, tt.local, isLetIn(t, "::1", fmt.Sprintf("[::1]:%d", port)))
+		})
+	}
+}
+
+// A listener for MPTCP takes no filter; what is let in is ended all the same.
+func TestMultipath(t *testing.T) {
+	config := net.ListenConfig{}
+	config.SetMultipathTCP(true)
+	listener, err := config.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	serve(t, listener)
+	l := limit(t, 2)
+	_, listeners := l.sockets()
+	require.Len(t, listeners, 1)
+	if protocol, _ := unix.GetsockoptInt(listeners[0].descriptor, unix.SOL_SOCKET, unix.SO_PROTOCOL); protocol != unix.IPPROTO_MPTCP {
+		t.Skip("this machine has no MPTCP")
+	}
+	for range 2 {
+		conns := dialN(t, 3, "127.0.0.9", listener.Addr().String())
+		require.Len(t, sweep(l), 1)
+		assert.LessOrEqual(t, serving(conns), 1)
+	}
 }
 
 // What a look costs while there are few connections, and one that counts many.
@@ -367,7 +474,7 @@ func BenchmarkLook(b *testing.B) {
 			b.Run("counts", func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					l.sweep()
+					l.sweep(time.Now())
 				}
 			})
 		})
