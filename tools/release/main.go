@@ -6,10 +6,11 @@
 //
 //	release pack FILE.tar|FILE.tar.gz|FILE.zip < LIST   # an archive of listed files
 //	release sbom [-certificates] -name N -version V BINARY...   # a CycloneDX SBOM
+//	release licenses [-certificates DIR] BINARY...      # the licenses of what is in them
 //	release certificates                                # root certificates as PEM
 //	release image IMAGE:VERSION SAVED.tar FILE.tar      # what a builder made, without its traces
 //
-// sbom and certificates write to standard output, image the digest.
+// sbom, licenses and certificates write to standard output, image the digest.
 package main
 
 import (
@@ -30,7 +31,7 @@ func main() {
 
 func run(args []string, in io.Reader, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("want a command: pack, sbom, certificates or image")
+		return errors.New("want a command: pack, sbom, licenses, certificates or image")
 	}
 	switch command, args := args[0], args[1:]; command {
 	case "pack":
@@ -54,10 +55,12 @@ func run(args []string, in io.Reader, out io.Writer) error {
 			return err
 		}
 		return image(args, epoch, out)
+	case "licenses":
+		return licenses(args, out)
 	case "certificates":
 		return certificates(out)
 	default:
-		return fmt.Errorf("%q is not one of pack, sbom, certificates, image", command)
+		return fmt.Errorf("%q is not one of pack, sbom, licenses, certificates, image", command)
 	}
 }
 

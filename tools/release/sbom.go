@@ -113,16 +113,23 @@ func inspect(file string) (cdx.Component, []cdx.Component, error) {
 	}
 	binary.Properties = &properties
 
-	// "go1.26.8", or "go1.26.8 X:experiment".
-	goVersion, _, _ := strings.Cut(strings.TrimPrefix(info.GoVersion, "go"), " ")
-	modules := []cdx.Component{module("std", goVersion)}
-	for _, m := range info.Deps {
-		if m.Replace != nil {
-			m = m.Replace
-		}
+	library, deps := linked(info)
+	modules := []cdx.Component{module("std", library)}
+	for _, m := range deps {
 		modules = append(modules, module(m.Path, m.Version))
 	}
 	return binary, modules, nil
+}
+
+// linked returns the version of Go's library in a binary, and the modules, a
+// replaced one as what replaces it.
+func linked(info *buildinfo.BuildInfo) (library string, modules []*debug.Module) {
+	// "go1.26.8", or "go1.26.8 X:experiment".
+	library, _, _ = strings.Cut(strings.TrimPrefix(info.GoVersion, "go"), " ")
+	for _, m := range info.Deps {
+		modules = append(modules, cmp.Or(m.Replace, m))
+	}
+	return library, modules
 }
 
 // module is a Go module as vulnerability scanners look it up: by package URL.
