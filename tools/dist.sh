@@ -27,6 +27,7 @@ release=$temporary/release
 contents() {
 	local os=$1 name=$2 binary=$3 file
 	echo "0755 0 $name/${binary##*/} $binary"
+	echo "0644 0 $name/THIRD-PARTY-LICENSES $temporary/licenses"
 	for file in LICENSE README.md CHANGELOG.md configs/*.yaml configs/{backend,secure}/*.yaml; do
 		[ "$file" = configs/kustomization.yaml ] || echo "0644 0 $name/$file $file"
 	done
@@ -47,6 +48,7 @@ for platform in $platforms; do
 		archive=$name.zip
 	fi
 	tools/build.sh "$os" "$arch" "$build/${os}_$arch"
+	"$release" licenses "$binary" > "$temporary/licenses"
 	contents "$os" "$name" "$binary" | "$release" pack "$dist/$archive"
 	"$release" sbom -name otelcol-custom -version "$version" "$binary" > "$dist/$name.cdx.json"
 	files+=("$archive" "$name.cdx.json")

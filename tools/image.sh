@@ -30,16 +30,31 @@ for candidate in podman buildah docker; do
 		engine=$candidate
 	fi
 done
-if [ -z "$engine" ]; then
+case $engine in
+podman | buildah | docker)
+	if ! command -v "$engine" > /dev/null; then
+		echo "ENGINE is $engine, which is not here; podman, buildah and docker are allowed." >&2
+		exit 1
+	fi
+	;;
+"")
 	echo "No podman, buildah or docker here to build an image with." >&2
 	exit 1
-fi
+	;;
+*)
+	echo "ENGINE is $engine, and not one of podman, buildah, docker." >&2
+	exit 1
+	;;
+esac
 
 mkdir -p "$dist"
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 (cd tools && go build -o "$context/release" ./release)
 release=$context/release
+# What the engine calls an image while it is built, so that one that it has by the
+# final name stays as it is.
+unfinished=localhost/otelcol-custom-unfinished:${context##*.}
 
 # What is in the image: MODE OWNER NAME SOURCE, all of it closed to the user it runs
 # as but the directory of the queues.
@@ -50,6 +65,7 @@ rootfs() {
 		0555 0 podhelper $build/linux_$arch/podhelper
 		0444 0 etc/ssl/certs/ca-certificates.crt $context/ca-certificates.crt
 		0444 0 usr/share/doc/otelcol-custom/LICENSE LICENSE
+		0444 0 usr/share/doc/otelcol-custom/THIRD-PARTY-LICENSES $context/licenses-$arch
 		0444 0 usr/share/sbom/otelcol-custom.cdx.json $context/sbom-$arch.cdx.json
 		0700 10001 var/lib/otelcol-custom
 	END
@@ -61,8 +77,9 @@ rootfs() {
 "$release" certificates > "$context/ca-certificates.crt"
 for arch in $archs; do
 	tools/build.sh linux "$arch" "$build/linux_$arch" otelcol-custom podhelper
-	"$release" sbom -certificates -name "$image" -version "$version" \
-		"$build/linux_$arch/otelcol-custom" "$build/linux_$arch/podhelper" > "$context/sbom-$arch.cdx.json"
+	binaries=("$build/linux_$arch/otelcol-custom" "$build/linux_$arch/podhelper")
+	"$release" sbom -certificates -name "$image" -version "$version" "${binaries[@]}" > "$context/sbom-$arch.cdx.json"
+	"$release" licenses -certificates tools "${binaries[@]}" > "$context/licenses-$arch"
 	rootfs "$arch" | "$release" pack "$context/rootfs-$arch.tar"
 done
 
@@ -81,21 +98,17 @@ build_to() {
 	podman | buildah)
 		# Docker's format, since theirs of the OCI has no health check.
 		"$engine" build "${arguments[@]}" --platform "linux/$arch" --format docker --timestamp "$SOURCE_DATE_EPOCH" \
-			--layers=false --no-cache --quiet --tag "$image:$version" "$context" > /dev/null
-		"$engine" push --quiet "$image:$version" "docker-archive:$file:$image:$version"
-		"$engine" rmi "$image:$version" > /dev/null
+			--layers=false --no-cache --quiet --tag "$unfinished" "$context" > /dev/null
+		"$engine" push --quiet "$unfinished" "docker-archive:$file"
 		;;
 	docker)
 		# No attestations: they would be a second image in what is saved.
 		DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build "${arguments[@]}" --platform "linux/$arch" \
-			--no-cache --quiet --tag "$image:$version" "$context" > /dev/null
-		docker save --output "$file" "$image:$version"
-		;;
-	*)
-		echo "ENGINE is $engine, and not one of podman, buildah, docker." >&2
-		exit 1
+			--no-cache --quiet --tag "$unfinished" "$context" > /dev/null
+		docker save --output "$file" "$unfinished"
 		;;
 	esac
+	"$engine" rmi "$unfinished" > /dev/null
 }
 
 for arch in $archs; do
@@ -123,6 +136,8 @@ if [ "${PUSH:-}" = 1 ]; then
 			docker tag "$image:$version" "${pushed[-1]}"
 			docker push "${pushed[-1]}"
 		done
+		# What a push that failed has left would be added to.
+		docker manifest rm "$image:$version" 2> /dev/null || true
 		docker manifest create "$image:$version" "${pushed[@]}"
 		docker manifest push --purge "$image:$version"
 		;;

@@ -57,6 +57,7 @@ func TestArchive(t *testing.T) {
 	t.Run("runs", func(t *testing.T) { checkRuns(t, unpacked) })
 	t.Run("unit", func(t *testing.T) { checkUnit(t, unpacked) })
 	t.Run("sbom", func(t *testing.T) { checkSBOM(t, dist, unpacked) })
+	t.Run("licenses", func(t *testing.T) { checkLicenses(t, dist, unpacked) })
 }
 
 // checkSums holds SHA256SUMS against the files beside it and returns it.
@@ -191,4 +192,25 @@ func checkSBOM(t *testing.T, dist, unpacked string) {
 	require.NoError(t, err)
 	assert.Contains(t, string(raw), sum(t, filepath.Join(unpacked, "otelcol-custom")))
 	assert.Contains(t, string(raw), `"pkg:golang/go.opentelemetry.io/collector/otelcol@v0.158.0"`)
+}
+
+// checkLicenses looks for each module of the SBOM above a license.
+func checkLicenses(t *testing.T, dist, unpacked string) {
+	raw, err := os.ReadFile(filepath.Join(dist, name+".cdx.json"))
+	require.NoError(t, err)
+	var sbom struct {
+		Components []struct{ Name, Version, PURL string }
+	}
+	require.NoError(t, json.Unmarshal(raw, &sbom))
+	licenses, err := os.ReadFile(filepath.Join(unpacked, "THIRD-PARTY-LICENSES"))
+	require.NoError(t, err)
+	modules := 0
+	for _, c := range sbom.Components {
+		if c.PURL != "" { // and not the binary
+			modules++
+			assert.True(t, strings.Contains(string(licenses), "\n"+c.Name+" "+c.Version+": "), "%s %s has no license", c.Name, c.Version)
+		}
+	}
+	assert.Greater(t, modules, 200)
+	assert.Contains(t, string(licenses), "Copyright 2009 The Go Authors.")
 }

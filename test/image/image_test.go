@@ -101,7 +101,10 @@ func hash(t *testing.T, file string) string {
 func TestImage(t *testing.T) {
 	p := newPodman(t)
 	before := revision(t)
+	mine := p.importEmpty(t, name)
 	archive := p.build(t, harness.Root(t), "ARCHS=amd64")["amd64"].archive
+	assert.Equal(t, mine, p.run(t, "images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"),
+		"the build touches images of the user, or leaves its own")
 	p.run(t, "load", "--quiet", "--input", archive)
 
 	t.Run("files", func(t *testing.T) { checkFiles(t, archive) })
@@ -111,6 +114,37 @@ func TestImage(t *testing.T) {
 	t.Run("memory", func(t *testing.T) { p.checkMemory(t) })
 	t.Run("validate", func(t *testing.T) { p.checkValidate(t) })
 	t.Run("compose", func(t *testing.T) { p.checkCompose(t) })
+}
+
+// importEmpty makes an empty image of a name and returns its id and full name.
+func (p podman) importEmpty(t *testing.T, name string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "empty.tar")
+	require.NoError(t, os.WriteFile(file, make([]byte, 1024), 0o600)) // the end of an archive
+	return p.run(t, "import", "--quiet", file, name) + " localhost/" + name
+}
+
+// An engine that cannot build is told of before anything is built.
+func TestEngine(t *testing.T) {
+	bin := t.TempDir() // what the script needs up to there, without an engine
+	for _, command := range []string{"bash", "dirname", "git", "sed"} {
+		file, err := exec.LookPath(command)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(file, filepath.Join(bin, command)))
+	}
+	for engine, want := range map[string]string{
+		"nerdctl": "ENGINE is nerdctl, and not one of podman, buildah, docker.\n",
+		"buildah": "ENGINE is buildah, which is not here; podman, buildah and docker are allowed.\n",
+		"":        "No podman, buildah or docker here to build an image with.\n",
+	} {
+		dist := filepath.Join(t.TempDir(), "dist")
+		cmd := exec.CommandContext(t.Context(), filepath.Join(harness.Root(t), "tools", "image.sh"))
+		cmd.Env = append(os.Environ(), "PATH="+bin, "ENGINE="+engine, "VERSION=test", "DIST="+dist)
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err, engine)
+		assert.Equal(t, want, string(out), engine)
+		assert.NoDirExists(t, dist, engine)
+	}
 }
 
 // checkFiles holds every file of the image: there is no other, none can be
@@ -154,7 +188,8 @@ func checkFiles(t *testing.T, archive string) {
 
 	want := []string{
 		"otelcol-custom", "podhelper", "etc/ssl/certs/ca-certificates.crt",
-		"usr/share/doc/otelcol-custom/LICENSE", "usr/share/sbom/otelcol-custom.cdx.json",
+		"usr/share/doc/otelcol-custom/LICENSE", "usr/share/doc/otelcol-custom/THIRD-PARTY-LICENSES",
+		"usr/share/sbom/otelcol-custom.cdx.json",
 	}
 	for _, config := range configs(t) {
 		image := path.Join("etc/otelcol-custom", config)
@@ -178,6 +213,25 @@ func checkFiles(t *testing.T, archive string) {
 	sbom := string(files["usr/share/sbom/otelcol-custom.cdx.json"].content)
 	assert.Contains(t, sbom, hex.EncodeToString(sum[:]))
 	assert.Contains(t, sbom, "pkg:golang/go.opentelemetry.io/collector/otelcol@v0.158.0")
+	checkLicenses(t, sbom, string(files["usr/share/doc/otelcol-custom/THIRD-PARTY-LICENSES"].content))
+}
+
+// checkLicenses looks for each module of the SBOM above a license.
+func checkLicenses(t *testing.T, sbom, licenses string) {
+	t.Helper()
+	var bom struct {
+		Components []struct{ Name, Version, PURL string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(sbom), &bom))
+	modules := 0
+	for _, c := range bom.Components {
+		if c.PURL != "" { // and not a binary
+			modules++
+			assert.True(t, strings.Contains(licenses, "\n"+c.Name+" "+c.Version+": "), "%s %s has no license", c.Name, c.Version)
+		}
+	}
+	assert.Greater(t, modules, 200)
+	assert.Contains(t, licenses, "Copyright 2009 The Go Authors.")
 }
 
 // configs returns what a user can name behind --config, relative to configs/.
