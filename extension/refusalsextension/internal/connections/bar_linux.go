@@ -18,8 +18,8 @@ const mostBarred = 100
 //
 // It is a help and no more: a listener for MPTCP, which Go makes when not told otherwise,
 // takes no filter.
-func (l *limiter) bar(listeners []listener) {
-	if !l.bars && len(l.barred) == 0 {
+func (l *limiter) bar() {
+	if !l.filters && len(l.barred) == 0 {
 		return
 	}
 	clients := map[uint16][]netip.Addr{}
@@ -28,12 +28,25 @@ func (l *limiter) bar(listeners []listener) {
 			clients[s.port] = append(of, s.client)
 		}
 	}
-	for _, on := range listeners {
+	l.filter(func(port uint16) []unix.SockFilter { return without(clients[port]) })
+	l.filters = len(l.barred) > 0
+}
+
+// barAll has packets of everybody dropped until bar is called, since it takes its time in
+// a flood to count whose connections they are. Systems send again what has no answer,
+// after a second.
+func (l *limiter) barAll() {
+	l.filter(func(uint16) []unix.SockFilter { return []unix.SockFilter{drop} })
+	l.filters = true
+}
+
+// filter gives listeners their programs, or takes away what they have.
+func (l *limiter) filter(programs func(port uint16) []unix.SockFilter) {
+	for _, on := range l.listeners {
 		if !l.hold(on.socket) {
 			continue
 		}
-		if of := clients[on.port]; len(of) > 0 {
-			program := without(of)
+		if program := programs(on.port); program != nil {
 			_ = unix.SetsockoptSockFprog(l.spare, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 				&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 		} else {
@@ -41,11 +54,13 @@ func (l *limiter) bar(listeners []listener) {
 		}
 	}
 	l.letGo()
-	l.bars = len(l.barred) > 0
 }
 
-// without returns a program that drops packets from these addresses. Connections made
-// beside it inherit it, and are nobody's that it names.
+// drop ends a program: nothing is left of the packet.
+var drop = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+
+// without returns a program that drops packets from these addresses, none when there are
+// none. Connections made beside it inherit it, and are nobody's that it names.
 func without(clients []netip.Addr) []unix.SockFilter {
 	const (
 		header  = 0xfff00000 // IP's; an offset that is none of these is into TCP's
@@ -55,7 +70,9 @@ func without(clients []netip.Addr) []unix.SockFilter {
 		equal   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
 		pass    = 1 << 31
 	)
-	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	if len(clients) == 0 {
+		return nil
+	}
 	of4, of6 := []unix.SockFilter{{Code: load, K: source4}}, []unix.SockFilter(nil)
 	for _, client := range clients {
 		bytes := client.AsSlice()

@@ -20,10 +20,14 @@ import (
 const (
 	pause      = 50 * time.Millisecond // between two looks at the number of descriptors
 	floodPause = 20 * time.Millisecond // the same when the last look ended connections
-	// atLeast is how often connections are counted while there may be too many from one
-	// address: others may have gone, and the number of descriptors be the same. It is also
-	// how long who had too many is barred at least.
+	// atLeast is how often connections are counted: some may have gone, others have come, and
+	// the number of descriptors be the same. It is also how long who had too many is barred
+	// at least.
 	atLeast = time.Second
+	// Parts of the limit: what may wait to be accepted by each listener, and by how many
+	// descriptors more than enough there need be for a flood.
+	waiting = 8
+	flood   = 64
 )
 
 // Limit ends connections that are more than limit, or more than half of it from one
@@ -65,12 +69,13 @@ type limiter struct {
 	directory *os.File // of the process's descriptors
 	spare     int      // descriptor to hold on to a socket by
 
-	known  map[uint64]known // by cookie
-	last   int              // order
-	enough int              // so many descriptors can't be too many connections
-	swept  time.Time
-	barred map[stream]time.Time // since when
-	bars   bool                 // listeners have filters
+	known     map[uint64]known // by cookie
+	last      int              // order
+	enough    int              // so many descriptors can't be too many connections
+	swept     time.Time
+	listeners []listener           // then
+	barred    map[stream]time.Time // since when
+	filters   bool                 // listeners have some
 }
 
 // socket is one by its descriptor; a descriptor may be another's a moment later, a cookie
@@ -123,7 +128,6 @@ func newLimiter(limit int) (*limiter, error) {
 		limit: int(min(uint64(limit), files.Cur/2)), directory: directory, spare: spare,
 		barred: map[stream]time.Time{},
 	}
-	l.enough = l.limit / 2
 	if _, err := cookie(spare); err != nil {
 		l.close()
 		return nil, fmt.Errorf("get a socket's cookie: %w", err)
@@ -133,17 +137,20 @@ func newLimiter(limit int) (*limiter, error) {
 
 func (l *limiter) close() {
 	clear(l.barred)
-	_, listeners := l.sockets()
-	l.bar(listeners)
+	_, l.listeners = l.sockets()
+	l.bar()
 	_ = l.directory.Close()
 	_ = unix.Close(l.spare)
 }
 
-// look counts connections when there may be too many, and ends those.
+// look counts connections when there may be too many, and now and then, and ends those.
 func (l *limiter) look(now time.Time) []Ended {
 	n := l.descriptors()
-	if n <= l.enough && (n <= l.limit/2 && !l.bars || now.Sub(l.swept) < atLeast) {
+	if n <= l.enough && now.Sub(l.swept) < atLeast {
 		return nil
+	}
+	if n > l.enough+l.limit/flood {
+		l.barAll()
 	}
 	l.swept = now
 	ended, room := l.sweep(now)
@@ -151,7 +158,6 @@ func (l *limiter) look(now time.Time) []Ended {
 	for _, e := range ended {
 		l.enough -= e.Ended
 	}
-	l.enough = max(l.enough, l.limit/2)
 	return ended
 }
 
@@ -181,6 +187,7 @@ func (l *limiter) names() []string {
 // an app's beside its sidecar, is let in by the others: health's, for one.
 func (l *limiter) sweep(now time.Time) (ended []Ended, room int) {
 	connections, listeners := l.sockets()
+	l.queues(listeners)
 	slices.SortFunc(connections, func(a, b connection) int { return cmp.Compare(a.order, b.order) })
 	ranks := map[stream]int{}
 	for i := range connections {
@@ -204,7 +211,7 @@ func (l *limiter) sweep(now time.Time) (ended []Ended, room int) {
 	maps.DeleteFunc(l.barred, func(s stream, since time.Time) bool {
 		return all < l.limit && kept[s.client] < l.limit/2 && now.Sub(since) >= atLeast
 	})
-	l.bar(listeners) // before it takes time to end the others
+	l.bar() // before it takes time to end the others
 
 	of := map[netip.Addr]int{}
 	for _, c := range connections {
@@ -261,6 +268,17 @@ func (l *limiter) sockets() ([]connection, []listener) {
 	}
 	l.known = seen
 	return slices.DeleteFunc(connected, func(c connection) bool { return !listening[c.port] }), listeners
+}
+
+// queues shortens those of new listeners, in which connections wait to be accepted: what
+// is in them when a flood begins cannot be kept out.
+func (l *limiter) queues(listeners []listener) {
+	for _, on := range listeners {
+		if !slices.Contains(l.listeners, on) && l.hold(on.socket) {
+			_ = unix.Listen(l.spare, l.limit/waiting) // it listens already
+		}
+	}
+	l.listeners = listeners
 }
 
 // end shuts a connection down.

@@ -323,25 +323,50 @@ func TestWithoutDescriptors(t *testing.T) {
 	assert.Equal(t, 100, serving(conns))
 }
 
-// Connections are looked at when there are enough descriptors for too many of them.
+// Connections are counted when there are enough descriptors for too many of them, and once
+// a second.
 func TestLook(t *testing.T) {
 	l := limit(t, 1000)
 	now := time.Now()
-	require.Len(t, l.names(), l.descriptors())
-	require.Empty(t, l.look(now))
-	require.Zero(t, l.swept)
-
+	require.Len(t, l.names(), l.descriptors(), "as it is counted where the directory has no size")
 	server := echo(t, "tcp4", "127.0.0.1:0")
-	dialN(t, 300, "127.0.0.9", server) // 600 descriptors, as both ends are here
 	require.Empty(t, l.look(now))
-	require.Equal(t, now, l.swept)
-	require.Equal(t, l.descriptors()+200, l.enough)
+	require.Equal(t, l.descriptors()+500, l.enough)
+
+	dialN(t, 240, "127.0.0.9", server) // 480 descriptors, as both ends are here
 	require.Empty(t, l.look(now.Add(atLeast/2)))
 	require.Equal(t, now, l.swept, "too few have come since")
 	require.Empty(t, l.look(now.Add(atLeast)))
 	require.Equal(t, now.Add(atLeast), l.swept)
-	dialN(t, 210, "127.0.0.9", server)
+	require.Equal(t, l.descriptors()+260, l.enough)
+	dialN(t, 270, "127.0.0.9", server)
 	require.Equal(t, []Ended{{Address: netip.MustParseAddr("127.0.0.9"), Had: 510, Ended: 10, Limit: 1000}}, l.look(now.Add(atLeast+pause)))
+}
+
+// Nobody is let in while it is counted whose connections have come all at once.
+func TestBarAll(t *testing.T) {
+	l := limit(t, 4)
+	server := echo(t, "tcp4", "127.0.0.1:0")
+	conn := dial(t, "127.0.0.9", server)
+	require.Empty(t, sweep(l))
+	l.barAll()
+	assert.False(t, isLetIn(t, "127.0.0.8", server))
+	assert.NoError(t, says(conn))
+	require.Empty(t, sweep(l))
+	assert.True(t, isLetIn(t, "127.0.0.8", server))
+}
+
+// No more wait to be accepted than an eighth of the limit.
+func TestQueue(t *testing.T) {
+	l := limit(t, 16)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	require.Empty(t, sweep(l))
+	for range 3 { // the system lets in one more
+		assert.True(t, isLetIn(t, "127.0.0.9", listener.Addr().String()))
+	}
+	assert.False(t, isLetIn(t, "127.0.0.9", listener.Addr().String()))
 }
 
 func TestLimit(t *testing.T) {
@@ -389,7 +414,7 @@ func TestBar(t *testing.T) {
 	require.Eventually(t, func() bool { connections, _ := l.sockets(); return len(connections) == 0 }, 10*time.Second, time.Millisecond)
 	l.sweep(now.Add(atLeast / 2))
 	assert.False(t, isLetIn(t, "127.0.0.9", flooded), "the second is not over")
-	assert.Empty(t, l.look(now.Add(2*atLeast)), "few descriptors are no reason not to look")
+	assert.Empty(t, l.look(now.Add(2*atLeast)))
 	assert.True(t, isLetIn(t, "127.0.0.9", flooded))
 }
 
@@ -429,8 +454,8 @@ func TestBarredAddresses(t *testing.T) {
 			for _, client := range tt.barred {
 				l.barred[stream{netip.MustParseAddr(client), port}] = time.Now()
 			}
-			_, listeners := l.sockets()
-			l.bar(listeners)
+			_, l.listeners = l.sockets()
+			l.bar()
 			assert.Equal(t, tt.eight, isLetIn(t, "127.0.0.8", fmt.Sprintf("127.0.0.1:%d", port)))
 			assert.Equal(t, tt.nine, isLetIn(t, "127.0.0.9", fmt.Sprintf("127.0.0.1:%d", port)))
 			assert.Equal(t, tt.local, isLetIn(t, "::1", fmt.Sprintf("[::1]:%d", port)))
@@ -465,10 +490,11 @@ func BenchmarkLook(b *testing.B) {
 			dialN(b, n, "127.0.0.9", echo(b, "tcp4", "127.0.0.1:0"))
 			l := limit(b, 1<<20)
 			b.Run("at rest", func(b *testing.B) {
-				l.enough = 1 << 20
+				now := time.Now()
+				l.look(now)
 				b.ReportAllocs()
 				for b.Loop() {
-					l.look(time.Time{})
+					l.look(now)
 				}
 			})
 			b.Run("counts", func(b *testing.B) {
