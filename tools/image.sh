@@ -49,12 +49,12 @@ esac
 
 mkdir -p "$dist"
 context=$(mktemp -d)
-trap 'rm -rf "$context"' EXIT
+# What the engine calls an image, or a list of them, until it is finished: one that it
+# has by the final name stays as it is.
+unfinished=localhost/otelcol-custom-unfinished:${context##*.}
+trap 'rm -rf "$context"; "$engine" rmi "$unfinished" &> /dev/null || true' EXIT
 (cd tools && go build -o "$context/release" ./release)
 release=$context/release
-# What the engine calls an image while it is built, so that one that it has by the
-# final name stays as it is.
-unfinished=localhost/otelcol-custom-unfinished:${context##*.}
 
 # What is in the image: MODE OWNER NAME SOURCE, all of it closed to the user it runs
 # as but the directory of the queues.
@@ -121,12 +121,11 @@ done
 if [ "${PUSH:-}" = 1 ]; then
 	case $engine in
 	podman | buildah)
-		list=otelcol-custom-push-$$
-		"$engine" manifest create "$list" > /dev/null
+		"$engine" manifest create "$unfinished" > /dev/null
 		for arch in $archs; do
-			"$engine" manifest add "$list" "docker-archive:$(archive "$arch")" > /dev/null
+			"$engine" manifest add "$unfinished" "docker-archive:$(archive "$arch")" > /dev/null
 		done
-		"$engine" manifest push --all --rm --format v2s2 "$list" "docker://$image:$version"
+		"$engine" manifest push --all --rm --format v2s2 "$unfinished" "docker://$image:$version"
 		;;
 	docker)
 		pushed=()
