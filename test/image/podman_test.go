@@ -64,8 +64,23 @@ volume_path = %q
 		if _, err := p.try("rm", "--all", "--force", "--time", "0"); err != nil {
 			t.Errorf("remove the containers: %v", err)
 		}
+		harness.Await(t, "the end of what Podman leaves behind a container", func() error { return unused(dir) })
 	})
 	return p
+}
+
+// unused returns an error while a process has the folder in its command line.
+func unused(dir string) error {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if line, err := os.ReadFile(file); err == nil && strings.Contains(string(line), dir) { // else it has ended
+			return fmt.Errorf("%s: %q", file, line)
+		}
+	}
+	return nil
 }
 
 // try runs Podman and returns what it prints on standard output.
