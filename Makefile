@@ -87,12 +87,13 @@ test: ## Run the unit tests
 race: ## Run the unit tests of our components with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./internal/... ./receiver/... ./processor/... ./exporter/... ./extension/...
 
-# Packages with end-to-end tests; one after the other, since they share the machine.
+# Packages with end-to-end tests; one after the other, since they share the machine. Tests that
+# run side by side mostly wait, so there may be more of them than cores.
 E2E := ./test/e2e/... ./test/dist/... ./test/kubetest/... ./test/deploy/... ./processor/k8senrich/... ./test/operator/... ./test/monitoring/...
 
 .PHONY: e2e
 e2e: build ## Drive the built binary against real servers; the first run builds Jaeger and Kubernetes
-	go test -tags e2e -count 1 -p 1 -timeout 40m $(E2E)
+	go test -tags e2e -count 1 -p 1 -parallel 3 -timeout 40m $(E2E)
 
 .PHONY: e2e-cluster
 e2e-cluster: build ## Run deploy/kustomize with real pods (needs Linux, root, runc, containernetworking-plugins, iptables and iproute2)

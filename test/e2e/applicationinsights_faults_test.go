@@ -210,6 +210,7 @@ func (l *load) report(t *testing.T, c *collector.Collector, n tally) {
 
 // An outage, and what may end the collector meanwhile.
 func TestApplicationInsightsOutage(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*testing.T, *collector.Collector){
 		"by itself":    nil,
 		"with SIGKILL": kill,
@@ -247,6 +248,7 @@ func TestApplicationInsightsOutage(t *testing.T) {
 }
 
 func TestApplicationInsightsKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	server, config := azure(t, "")
 	c := collector.Start(t, config)
 	l := startLoad(t, c)
@@ -267,6 +269,7 @@ func TestApplicationInsightsKilledUnderLoad(t *testing.T) {
 // Ingestion that is there and behaves badly. What comes twice is what the
 // exporter said might.
 func TestApplicationInsightsBadWeather(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		overlay string
 		weather []ingestion.Answer // in turns with good answers
@@ -314,6 +317,7 @@ func TestApplicationInsightsBadWeather(t *testing.T) {
 // A queue that is full tells the client, whose next try succeeds once there is
 // room again.
 func TestApplicationInsightsQueueFull(t *testing.T) {
+	t.Parallel()
 	server, config := azure(t, "exporters::applicationinsights::sending_queue::queue_size: 10000000")
 	c := collector.Start(t, config)
 	l := startLoad(t, c)

@@ -26,6 +26,7 @@ import (
 // By Jaeger's own protocol a trace is found in Jaeger with everything that it has
 // when it came by OTLP. What TestJaeger says of that is so said of this as well.
 func TestJaegerLegacy(t *testing.T) {
+	t.Parallel()
 	for _, version := range []struct {
 		name   string
 		server harness.Server

@@ -49,10 +49,13 @@ func otlpSees(_ *collector.Collector, b *backends, s *telemetry.Shop) error {
 // Every mode carries spans to every backend, and from one to the next nothing
 // changes but the name of a file. Agent and gateway have no API server here.
 func TestModesAndBackends(t *testing.T) {
+	t.Parallel()
 	b := startBackends(t)
+	t.Cleanup(func() { assert.Empty(t, b.ingestion.Rejected()) })
 	for _, m := range modes {
 		for _, backend := range backendFiles(t) {
 			t.Run(string(m)+" "+backend, func(t *testing.T) {
+				t.Parallel()
 				if len(sees[backend]) == 0 {
 					t.Fatalf("nothing looks for what backend/%s.yaml sends; add it to sees", backend)
 				}
@@ -66,12 +69,12 @@ func TestModesAndBackends(t *testing.T) {
 			})
 		}
 	}
-	assert.Empty(t, b.ingestion.Rejected())
 }
 
 // With all backends named at once, one that is dead keeps nothing from the
 // others, and the app that sends notices nothing.
 func TestAllWithOneDead(t *testing.T) {
+	t.Parallel()
 	for dead, see := range map[string][]func(*collector.Collector, *backends, *telemetry.Shop) error{
 		"jaeger":      {consoleSees, ingestionSees, openobserveSees},
 		"ingestion":   {consoleSees, jaegerSees, openobserveSees},
