@@ -50,7 +50,7 @@ func BenchmarkMemory(b *testing.B) {
 
 	const (
 		enrich = `
-  k8senrich: {container_resources: {auth_type: kubeConfig}}`
+  k8senrich: {pod_association: {auth_type: kubeConfig}, container_resources: {auth_type: kubeConfig}}`
 		attributes = `
   k8s_attributes:
     auth_type: kubeConfig
