@@ -395,7 +395,6 @@ func TestFlood(t *testing.T) {
 }
 
 // Connections that do nothing cost little memory, and others are served beside them.
-// There is no limit to their number: what ends them is the time that each has.
 func TestIdleConnections(t *testing.T) {
 	const connections = 2000
 	k := startKeeper(t)
