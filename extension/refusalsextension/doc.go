@@ -8,6 +8,9 @@
 // that a receiver answers as bad, which upstream's receivers do in silence, and answers
 // 413 instead of 400 where an HTTP body is over the server's limit, as RFC 9110 has it.
 //
+// It also limits how many connections the process's servers have, package connections has
+// how, whether they name the extension or not.
+//
 // A request is sized in its encoded form, by walking through it with a table of the
 // messages of OTLP, Jaeger and Zipkin. One that is refused for its size is never decoded.
 //

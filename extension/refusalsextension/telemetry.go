@@ -58,11 +58,12 @@ func newRefusals(set extension.Settings, config *Config) (*refusals, error) {
 
 // Start implements component.Component. Requests are limited also where connections
 // cannot be.
-func (r *refusals) Start(context.Context, component.Host) error {
+func (r *refusals) Start(ctx context.Context, _ component.Host) error {
 	stop, err := connections.Limit(r.maxConnections, r.ended)
 	switch {
 	case err == nil:
 		r.stop = stop
+		r.builder.ExtensionRefusalsConnections.Add(ctx, 0) // a rate begins with what was before
 	case errors.Is(err, errors.ErrUnsupported):
 		r.logger.Info("Connections are not limited on this system")
 	default:
