@@ -204,13 +204,17 @@ func checkLicenses(t *testing.T, dist, unpacked string) {
 	require.NoError(t, json.Unmarshal(raw, &sbom))
 	licenses, err := os.ReadFile(filepath.Join(unpacked, "THIRD-PARTY-LICENSES"))
 	require.NoError(t, err)
-	modules := 0
+	modules, missing := 0, []string{}
 	for _, c := range sbom.Components {
-		if c.PURL != "" { // and not the binary
-			modules++
-			assert.True(t, strings.Contains(string(licenses), "\n"+c.Name+" "+c.Version+": "), "%s %s has no license", c.Name, c.Version)
+		if c.PURL == "" {
+			continue // the binary
+		}
+		modules++
+		if !strings.Contains(string(licenses), "\n"+c.Name+" "+c.Version+": ") {
+			missing = append(missing, c.Name+" "+c.Version)
 		}
 	}
+	assert.Empty(t, missing, "without a license")
 	assert.Greater(t, modules, 200)
 	assert.Contains(t, string(licenses), "Copyright 2009 The Go Authors.")
 }

@@ -223,13 +223,17 @@ func checkLicenses(t *testing.T, sbom, licenses string) {
 		Components []struct{ Name, Version, PURL string }
 	}
 	require.NoError(t, json.Unmarshal([]byte(sbom), &bom))
-	modules := 0
+	modules, missing := 0, []string{}
 	for _, c := range bom.Components {
-		if c.PURL != "" { // and not a binary
-			modules++
-			assert.True(t, strings.Contains(licenses, "\n"+c.Name+" "+c.Version+": "), "%s %s has no license", c.Name, c.Version)
+		if c.PURL == "" {
+			continue // a binary
+		}
+		modules++
+		if !strings.Contains(licenses, "\n"+c.Name+" "+c.Version+": ") {
+			missing = append(missing, c.Name+" "+c.Version)
 		}
 	}
+	assert.Empty(t, missing, "without a license")
 	assert.Greater(t, modules, 200)
 	assert.Contains(t, licenses, "Copyright 2009 The Go Authors.")
 }

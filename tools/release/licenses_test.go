@@ -51,6 +51,20 @@ func TestLicenses(t *testing.T) {
 	}
 }
 
+// gofmt has nothing in it but Go's library.
+func TestLicensesOfCertificates(t *testing.T) {
+	gofmt, err := exec.LookPath("gofmt")
+	require.NoError(t, err)
+	without, err := release(t, "", "licenses", gofmt)
+	require.NoError(t, err)
+	assert.NotContains(t, without, certificatesModule)
+	with, err := release(t, "", "licenses", "-certificates", ".", gofmt)
+	require.NoError(t, err)
+	version, err := ownDependency(certificatesModule)
+	require.NoError(t, err)
+	assert.Contains(t, with, "\n"+certificatesModule+" "+version+": LICENSE\nstd ")
+}
+
 func TestLicenseTexts(t *testing.T) {
 	file := func(content string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(content)} }
 	found := licenseTexts{}
