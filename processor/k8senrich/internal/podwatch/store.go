@@ -277,7 +277,10 @@ func newAddresses(p *corev1.Pod) (all addresses) {
 	if len(ips) == 0 {
 		ips = []corev1.PodIP{{IP: p.Status.PodIP}}
 	}
-	for i := range min(len(ips), len(all)) {
+	for i := range all {
+		if i == len(ips) {
+			break
+		}
 		if ip, err := netip.ParseAddr(ips[i].IP); err == nil {
 			all[i] = ip.As16()
 		}
