@@ -24,10 +24,14 @@ const (
 	// the number of descriptors be the same. It is also how long who had too many is barred
 	// at least.
 	atLeast = time.Second
-	// Parts of the limit: what may wait to be accepted by each listener, and by how many
-	// descriptors more than enough there need be for a flood.
+	// Parts of the limit: what may wait to be accepted by each listener, how many of its
+	// first connections each port keeps, and by how many descriptors more than enough there
+	// need be for a flood.
 	waiting = 8
+	first   = 16
 	flood   = 64
+
+	mostFirst = 16
 )
 
 // Limit ends connections that are more than limit, or more than half of it from one
@@ -101,7 +105,7 @@ type known struct {
 type connection struct {
 	socket
 	known
-	rank int // by age, in its stream
+	rank int // by age, in its stream; -1 when it is one of its port's first
 }
 
 type listener struct {
@@ -181,19 +185,25 @@ func (l *limiter) names() []string {
 // sweep ends the connections that are too many, and returns how many more there may be,
 // whoever they are from, before there are too many again.
 //
-// What stays is the first connection of each client to each port, the oldest before the
-// others, then the second of each, and so on until there are enough. So a client with
-// few has them, however many others have; and an address that floods one port, such as
-// an app's beside its sidecar, is let in by the others: health's, for one.
+// What stays are the oldest few connections to each port; then the first one of each
+// client to each port, the oldest before the others, then the second of each, and so on
+// until there are enough. So a client with few has them, however many others have; an
+// address that floods one port, such as an app's beside its sidecar, is let in by the
+// others; and where few connect, as to health's port, nothing is ended for what many
+// addresses do elsewhere.
 func (l *limiter) sweep(now time.Time) (ended []Ended, room int) {
 	connections, listeners := l.sockets()
 	l.queues(listeners)
 	slices.SortFunc(connections, func(a, b connection) int { return cmp.Compare(a.order, b.order) })
-	ranks := map[stream]int{}
+	ranks, to := map[stream]int{}, map[uint16]int{}
 	for i := range connections {
 		c := &connections[i]
 		c.rank = ranks[c.stream]
 		ranks[c.stream]++
+		if to[c.port] < min(mostFirst, l.limit/first) {
+			c.rank = -1
+		}
+		to[c.port]++
 	}
 	slices.SortStableFunc(connections, func(a, b connection) int { return cmp.Compare(a.rank, b.rank) })
 
@@ -208,8 +218,10 @@ func (l *limiter) sweep(now time.Time) (ended []Ended, room int) {
 		most = max(most, kept[c.client])
 		return true
 	})
+	// Who has not his whole share is let in also when all is full: he may be one of those
+	// who have fewest, and of all that ever tried nobody keeps a list.
 	maps.DeleteFunc(l.barred, func(s stream, since time.Time) bool {
-		return all < l.limit && kept[s.client] < l.limit/2 && now.Sub(since) >= atLeast
+		return kept[s.client] < l.limit/2 && now.Sub(since) >= atLeast
 	})
 	l.bar() // before it takes time to end the others
 

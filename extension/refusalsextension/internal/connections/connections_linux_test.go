@@ -176,6 +176,56 @@ func TestOtherPorts(t *testing.T) {
 	assert.Equal(t, 1, serving(late))
 }
 
+// Who has few connections gets others while the limit is full of many addresses, after
+// the second that he is barred.
+func TestFullOfAddresses(t *testing.T) {
+	l := limit(t, 20)
+	flooded, health := echo(t, "tcp4", "127.0.0.1:0"), echo(t, "tcp4", "127.0.0.1:0")
+	now := time.Now()
+	for i := range 20 {
+		dial(t, fmt.Sprintf("127.0.2.%d", 1+i), flooded)
+		require.Empty(t, sweep(l))
+	}
+	for range 3 {
+		late := dial(t, "127.0.0.9", flooded)
+		ended, _ := l.sweep(now)
+		require.Equal(t, []Ended{{Address: netip.MustParseAddr("127.0.0.9"), Had: 1, Ended: 1, Limit: 20}}, ended)
+		require.Error(t, says(late))
+		require.False(t, isLetIn(t, "127.0.0.9", flooded))
+		now = now.Add(atLeast)
+		l.sweep(now)
+		assert.Empty(t, l.barred)
+	}
+	for i := range 3 { // the last one to come to the flooded port gives way
+		conn := dial(t, "127.0.0.1", health)
+		ended, _ := l.sweep(now)
+		require.Len(t, ended, 1)
+		require.Equal(t, netip.AddrFrom4([4]byte{127, 0, 2, 20}), ended[0].Address)
+		require.NoError(t, says(conn))
+		require.NoError(t, conn.Close())
+		require.Eventually(t, func() bool { connections, _ := l.sockets(); return len(connections) == 19 }, 10*time.Second, time.Millisecond, i)
+		now = now.Add(atLeast)
+		l.sweep(now)
+		dial(t, "127.0.2.20", flooded)
+		ended, _ = l.sweep(now)
+		require.Empty(t, ended)
+	}
+}
+
+// The first connections to each port stay, here two, although others are older and their
+// clients have no second one.
+func TestFirstOfPort(t *testing.T) {
+	l := limit(t, 32)
+	flooded, health := echo(t, "tcp4", "127.0.0.1:0"), echo(t, "tcp4", "127.0.0.1:0")
+	for i := range 32 {
+		dial(t, fmt.Sprintf("127.0.2.%d", 1+i), flooded)
+	}
+	require.Empty(t, sweep(l))
+	conns := dialN(t, 3, "127.0.0.9", health)
+	require.Len(t, sweep(l), 3, "the last two to the other port, and the third to this one")
+	assert.Equal(t, 2, serving(conns))
+}
+
 func needIPv6(t *testing.T) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp6", "[::1]:0")
