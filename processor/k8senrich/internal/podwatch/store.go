@@ -85,8 +85,8 @@ func newUID(text string) (u uid) {
 	if len(text) == 36 && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' {
 		n := 0
 		for i := 0; i < 36; i += 2 {
-			if text[i] == '-' {
-				i++
+			if i == 8 || i == 13 || i == 18 || i == 23 {
+				i++ // the groups have even lengths, so that each begins a pair
 			}
 			high, low := digit[text[i]], digit[text[i+1]]
 			if high|low > 15 {

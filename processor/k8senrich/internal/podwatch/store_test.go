@@ -424,3 +424,16 @@ func TestUIDText(t *testing.T) {
 	}
 	assert.NotEqual(t, "1", newUID("1").String())
 }
+
+// Clients may send any text for a UID.
+func FuzzUID(f *testing.F) {
+	f.Add("8d9a2f6e-2f0b-4d0c-9f3e-0123456789ab")
+	f.Add("00000000-0000-0000-0000-0000000000-0")
+	f.Add("0-000000-0000-0000-0000-00000000000-")
+	f.Add("------------------------------------")
+	f.Fuzz(func(t *testing.T, text string) {
+		if s := newUID(text).String(); s != text {
+			assert.Equal(t, hashUID(text), newUID(text), "taken for %s", s)
+		}
+	})
+}
