@@ -56,11 +56,19 @@ func (l *limiter) filter(programs func(port uint16) []unix.SockFilter) {
 	l.letGo()
 }
 
+// unfilter takes from a new connection what it has from its listener: one that was being
+// made as barAll came would stay mute for ever.
+func (l *limiter) unfilter(s socket) {
+	if l.hold(s) {
+		_ = unix.SetsockoptInt(l.spare, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) // nearly all have none
+	}
+}
+
 // drop ends a program: nothing is left of the packet.
 var drop = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
 
 // without returns a program that drops packets from these addresses, none when there are
-// none. Connections made beside it inherit it, and are nobody's that it names.
+// none.
 func without(clients []netip.Addr) []unix.SockFilter {
 	const (
 		header  = 0xfff00000 // IP's; an offset that is none of these is into TCP's

@@ -31,7 +31,8 @@ const (
 	first   = 16
 	flood   = 64
 
-	mostFirst = 16
+	leastWaiting = 16
+	mostFirst    = 16
 )
 
 // Limit ends connections that are more than limit, or more than half of it from one
@@ -192,6 +193,7 @@ func (l *limiter) names() []string {
 // others; and where few connect, as to health's port, nothing is ended for what many
 // addresses do elsewhere.
 func (l *limiter) sweep(now time.Time) (ended []Ended, room int) {
+	seen := l.last
 	connections, listeners := l.sockets()
 	l.queues(listeners)
 	slices.SortFunc(connections, func(a, b connection) int { return cmp.Compare(a.order, b.order) })
@@ -216,6 +218,9 @@ func (l *limiter) sweep(now time.Time) (ended []Ended, room int) {
 		all++
 		kept[c.client]++
 		most = max(most, kept[c.client])
+		if c.order > seen {
+			l.unfilter(c.socket)
+		}
 		return true
 	})
 	// Who has not his whole share is let in also when all is full: he may be one of those
@@ -287,7 +292,7 @@ func (l *limiter) sockets() ([]connection, []listener) {
 func (l *limiter) queues(listeners []listener) {
 	for _, on := range listeners {
 		if !slices.Contains(l.listeners, on) && l.hold(on.socket) {
-			_ = unix.Listen(l.spare, l.limit/waiting) // it listens already
+			_ = unix.Listen(l.spare, max(leastWaiting, l.limit/waiting)) // it listens already
 		}
 	}
 	l.listeners = listeners

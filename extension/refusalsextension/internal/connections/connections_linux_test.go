@@ -406,17 +406,33 @@ func TestBarAll(t *testing.T) {
 	assert.True(t, isLetIn(t, "127.0.0.8", server))
 }
 
-// No more wait to be accepted than an eighth of the limit.
+// No more wait to be accepted than an eighth of the limit, or 16 where that is less.
 func TestQueue(t *testing.T) {
-	l := limit(t, 16)
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = listener.Close() })
-	require.Empty(t, sweep(l))
-	for range 3 { // the system lets in one more
-		assert.True(t, isLetIn(t, "127.0.0.9", listener.Addr().String()))
+	for of, waiting := range map[int]int{2: 16, 160: 20} {
+		t.Run(strconv.Itoa(of), func(t *testing.T) {
+			l := limit(t, of)
+			listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = listener.Close() })
+			require.Empty(t, sweep(l))
+			for range waiting + 1 { // the system lets in one more
+				require.True(t, isLetIn(t, "127.0.0.9", listener.Addr().String()))
+			}
+			assert.False(t, isLetIn(t, "127.0.0.9", listener.Addr().String()))
+		})
 	}
-	assert.False(t, isLetIn(t, "127.0.0.9", listener.Addr().String()))
+}
+
+// What the system has let in beside a filter has it from its listener, and loses it.
+func TestInheritedFilter(t *testing.T) {
+	conn := dial(t, "127.0.0.9", echo(t, "tcp4", "127.0.0.1:0"))
+	accepted, _ := limit(t, 8).sockets()
+	require.Len(t, accepted, 1)
+	require.NoError(t, unix.SetsockoptSockFprog(accepted[0].descriptor, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: 1, Filter: &[]unix.SockFilter{drop}[0]}))
+	t.Cleanup(func() { _ = unix.SetsockoptInt(accepted[0].descriptor, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
+	require.Empty(t, sweep(limit(t, 8)))
+	assert.NoError(t, says(conn))
 }
 
 func TestLimit(t *testing.T) {
