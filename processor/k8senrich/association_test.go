@@ -6,15 +6,20 @@ import (
 	"net"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/client"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/otelcol-custom/otelcol-custom/processor/k8senrich/internal/metadatatest"
 )
@@ -66,6 +71,15 @@ func TestPodAssociation(t *testing.T) {
 		"names say it all": {
 			tcp("10.0.0.1"), m{"k8s.namespace.name": "shop", "k8s.pod.name": "two"}, m{"k8s.namespace.name": "shop", "k8s.pod.name": "two"},
 		},
+		"names are before an address in it": {
+			tcp("10.0.0.9"), m{"k8s.namespace.name": "shop", "k8s.pod.name": "two", "k8s.pod.ip": "10.0.0.1"},
+			m{"k8s.namespace.name": "shop", "k8s.pod.name": "two", "k8s.pod.ip": "10.0.0.1"},
+		},
+		"what is no text stays": {
+			tcp("10.0.0.1"), m{"k8s.pod.ip": int64(7), "k8s.pod.name": int64(7)}, m{"k8s.pod.ip": int64(7), "k8s.pod.name": int64(7)},
+		},
+		"an empty UID stays":     {tcp("10.0.0.1"), m{"k8s.pod.uid": ""}, m{"k8s.pod.uid": ""}},
+		"an empty address stays": {tcp("10.0.0.1"), m{"k8s.pod.ip": ""}, m{"k8s.pod.ip": ""}},
 		"one name does not": {
 			tcp("10.0.0.1"), m{"k8s.namespace.name": "shop"}, m{"k8s.namespace.name": "shop", "k8s.pod.ip": "10.0.0.1", "k8s.pod.uid": uidOne},
 		},
@@ -165,6 +179,93 @@ func TestPodAssociationSharesTheWatch(t *testing.T) {
 			assert.Equal(t, want, api.seen())
 		})
 	}
+}
+
+// What says itself which address it is from may be older than the pod that has the
+// address now: it has waited in the queue of another collector. Who sends is who has the
+// address.
+func TestPodAssociationOfOldTelemetry(t *testing.T) {
+	made := time.Unix(1_700_000_000, 0)
+	p := pod(uidOne, "one", runs("10.0.0.1"))
+	p.CreationTimestamp = metav1.NewTime(made)
+	newFakeAPI(t, p)
+	r := started(t, byAddress)
+	r.awaitPods(1)
+	for name, at := range map[string]time.Time{"before": made.Add(-time.Nanosecond), "since": made, "unknown": {}} {
+		t.Run(name, func(t *testing.T) {
+			of := pcommon.Timestamp(0)
+			if !at.IsZero() {
+				of = pcommon.NewTimestampFromTime(at)
+			}
+			for _, said := range []bool{true, false} {
+				want := any(uidOne)
+				if said && name == "before" {
+					want = nil
+				}
+				got := r.allOf(tcp("10.0.0.1"), of, func(attrs pcommon.Map) {
+					if said {
+						attrs.PutStr("k8s.pod.ip", "10.0.0.1")
+					}
+				})
+				for signal, attrs := range got {
+					assert.Equal(t, want, attrs["k8s.pod.uid"], "%s, said: %t", signal, said)
+				}
+				assert.Len(t, got, 8)
+			}
+		})
+	}
+}
+
+// allOf sends a resource with telemetry of a time, as each kind that there is, and returns
+// the attributes that it comes out with.
+func (r *rig) allOf(from net.Addr, at pcommon.Timestamp, set func(pcommon.Map)) map[string]m {
+	r.t.Helper()
+	ctx := client.NewContext(r.t.Context(), client.Info{Addr: from})
+	got := map[string]m{}
+	td := ptrace.NewTraces()
+	rs := td.ResourceSpans().AppendEmpty()
+	set(rs.Resource().Attributes())
+	rs.ScopeSpans().AppendEmpty()
+	span := rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
+	span.SetStartTimestamp(1)
+	span.SetEndTimestamp(at)
+	require.NoError(r.t, r.traces.ConsumeTraces(ctx, td))
+	got["span"] = rs.Resource().Attributes().AsRaw()
+
+	for name, fill := range map[string]func(pmetric.Metric){
+		"gauge":     func(x pmetric.Metric) { x.SetEmptyGauge().DataPoints().AppendEmpty().SetTimestamp(at) },
+		"sum":       func(x pmetric.Metric) { x.SetEmptySum().DataPoints().AppendEmpty().SetTimestamp(at) },
+		"histogram": func(x pmetric.Metric) { x.SetEmptyHistogram().DataPoints().AppendEmpty().SetTimestamp(at) },
+		"exponential": func(x pmetric.Metric) {
+			x.SetEmptyExponentialHistogram().DataPoints().AppendEmpty().SetTimestamp(at)
+		},
+		"summary": func(x pmetric.Metric) { x.SetEmptySummary().DataPoints().AppendEmpty().SetTimestamp(at) },
+	} {
+		md := pmetric.NewMetrics()
+		rm := md.ResourceMetrics().AppendEmpty()
+		set(rm.Resource().Attributes())
+		metrics := rm.ScopeMetrics().AppendEmpty().Metrics()
+		metrics.AppendEmpty()
+		metrics.AppendEmpty().SetEmptyGauge()
+		fill(metrics.AppendEmpty())
+		require.NoError(r.t, r.metrics.ConsumeMetrics(ctx, md))
+		got[name] = rm.Resource().Attributes().AsRaw()
+	}
+	for name, fill := range map[string]func(plog.LogRecord){
+		"record": func(x plog.LogRecord) {
+			x.SetTimestamp(at)
+			x.SetObservedTimestamp(pcommon.NewTimestampFromTime(time.Now()))
+		},
+		"observed": func(x plog.LogRecord) { x.SetObservedTimestamp(at) },
+	} {
+		ld := plog.NewLogs()
+		rl := ld.ResourceLogs().AppendEmpty()
+		set(rl.Resource().Attributes())
+		fill(rl.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty())
+		require.NoError(r.t, r.logsP.ConsumeLogs(ctx, ld))
+		got[name] = rl.Resource().Attributes().AsRaw()
+	}
+	return got
 }
 
 // One processor may do both, while pods come and go.

@@ -113,8 +113,8 @@ type PodAssociationConfig struct {
 	// NodeFromEnvVar names an environment variable with the name of a node;
 	// only the pods of that node are watched. Empty means all nodes.
 	NodeFromEnvVar string `mapstructure:"node_from_env_var"`
-	// MaxStaleness is how long after the API server was heard last an address still
-	// tells the pod. It may have become another's.
+	// MaxStaleness is how long after the loss of the API server an address still tells
+	// the pod. It may have become another's.
 	MaxStaleness time.Duration `mapstructure:"max_staleness"`
 
 	_ struct{}
@@ -122,8 +122,8 @@ type PodAssociationConfig struct {
 
 // Validate checks what the types of the fields do not.
 func (c *PodAssociationConfig) Validate() error {
-	if c.MaxStaleness < 0 {
-		return fmt.Errorf("max_staleness: %s must not be negative", c.MaxStaleness)
+	if c.MaxStaleness < 0 || c.MaxStaleness > 0 && c.MaxStaleness < time.Millisecond {
+		return fmt.Errorf("max_staleness: %s is not allowed; want 0s, or a duration from 1ms with its unit, such as 10m", c.MaxStaleness)
 	}
 	return nil
 }

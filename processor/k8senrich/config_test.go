@@ -137,22 +137,23 @@ func TestConfigStruct(t *testing.T) {
 func TestConfigBad(t *testing.T) {
 	nothing := "nothing to do: set at least one of downward_api, pod_association, container_resources, aliases"
 	for file, want := range map[string]string{
-		"nothing":          nothing,
-		"all_off":          nothing,
-		"alias_list":       `'aliases' "cube" is not one of "none", "kube" or a map from attribute to name`,
-		"alias_type":       `aliases: [k8s.pod.name] is not one of "none", "kube" or a map from attribute to name`,
-		"alias_star":       `aliases: "k8s.pod.label.*": "labels" must end in * both or neither`,
-		"alias_self":       `aliases: "k8s.pod.name" is its own alias`,
-		"alias_empty":      `aliases: "k8s.pod.name": "" must not be empty on either side; want attribute: name`,
-		"auth_type":        `container_resources: auth_type: "tls" is not one of "serviceAccount", "kubeConfig", "none"`,
-		"attribute":        `container_resources: attributes::1: "k8s.pod.cpu.limit" is not one of "k8s.container.cpu.limit", "k8s.container.memory.limit", "k8s.container.cpu.request", "k8s.container.memory.request"`,
-		"attributes_empty": `container_resources: attributes must not be empty; allowed are "k8s.container.cpu.limit", "k8s.container.memory.limit", "k8s.container.cpu.request", "k8s.container.memory.request"`,
-		"cpu_unit":         `downward_api: cpu_unit: "1m" is not one of "auto", "cores", "millicores"`,
-		"env_variable":     `downward_api: env: team: "TEAM=x" is not the name of an environment variable`,
-		"env_empty":        `downward_api: directory and env must not both be empty`,
-		"association_auth": `pod_association: auth_type: "tls" is not one of "serviceAccount", "kubeConfig", "none"`,
-		"max_staleness":    `pod_association: max_staleness: -1s must not be negative`,
-		"unknown_key":      `'downward_api' decoding failed due to the following error(s)`,
+		"nothing":            nothing,
+		"all_off":            nothing,
+		"alias_list":         `'aliases' "cube" is not one of "none", "kube" or a map from attribute to name`,
+		"alias_type":         `aliases: [k8s.pod.name] is not one of "none", "kube" or a map from attribute to name`,
+		"alias_star":         `aliases: "k8s.pod.label.*": "labels" must end in * both or neither`,
+		"alias_self":         `aliases: "k8s.pod.name" is its own alias`,
+		"alias_empty":        `aliases: "k8s.pod.name": "" must not be empty on either side; want attribute: name`,
+		"auth_type":          `container_resources: auth_type: "tls" is not one of "serviceAccount", "kubeConfig", "none"`,
+		"attribute":          `container_resources: attributes::1: "k8s.pod.cpu.limit" is not one of "k8s.container.cpu.limit", "k8s.container.memory.limit", "k8s.container.cpu.request", "k8s.container.memory.request"`,
+		"attributes_empty":   `container_resources: attributes must not be empty; allowed are "k8s.container.cpu.limit", "k8s.container.memory.limit", "k8s.container.cpu.request", "k8s.container.memory.request"`,
+		"cpu_unit":           `downward_api: cpu_unit: "1m" is not one of "auto", "cores", "millicores"`,
+		"env_variable":       `downward_api: env: team: "TEAM=x" is not the name of an environment variable`,
+		"env_empty":          `downward_api: directory and env must not both be empty`,
+		"association_auth":   `pod_association: auth_type: "tls" is not one of "serviceAccount", "kubeConfig", "none"`,
+		"max_staleness":      `pod_association: max_staleness: -1s is not allowed; want 0s, or a duration from 1ms with its unit, such as 10m`,
+		"max_staleness_unit": `pod_association: max_staleness: 10ns is not allowed; want 0s, or a duration from 1ms with its unit, such as 10m`,
+		"unknown_key":        `'downward_api' decoding failed due to the following error(s)`,
 	} {
 		t.Run(file, func(t *testing.T) {
 			conf, err := confmaptest.LoadConf(filepath.Join("testdata", "bad", file+".yaml"))
@@ -168,7 +169,7 @@ func TestConfigBad(t *testing.T) {
 	}
 	files, err := filepath.Glob(filepath.Join("testdata", "bad", "*.yaml"))
 	require.NoError(t, err)
-	assert.Len(t, files, 16, "a file without an expected message proves nothing")
+	assert.Len(t, files, 17, "a file without an expected message proves nothing")
 }
 
 // What the README says of keys and defaults, and its configurations, are held

@@ -36,7 +36,7 @@ func (p *enrichProcessor) processTraces(ctx context.Context, td ptrace.Traces) (
 	b := p.shared.batch(ctx)
 	defer b.close()
 	for _, rs := range td.ResourceSpans().All() {
-		b.enrich(rs.Resource().Attributes())
+		b.enrich(rs.Resource().Attributes(), timeOfSpans(rs))
 	}
 	p.telemetry.add(ctx, &b.tally)
 	return td, nil
@@ -46,7 +46,7 @@ func (p *enrichProcessor) processMetrics(ctx context.Context, md pmetric.Metrics
 	b := p.shared.batch(ctx)
 	defer b.close()
 	for _, rm := range md.ResourceMetrics().All() {
-		b.enrich(rm.Resource().Attributes())
+		b.enrich(rm.Resource().Attributes(), timeOfPoints(rm))
 	}
 	p.telemetry.add(ctx, &b.tally)
 	return md, nil
@@ -56,7 +56,7 @@ func (p *enrichProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.L
 	b := p.shared.batch(ctx)
 	defer b.close()
 	for _, rl := range ld.ResourceLogs().All() {
-		b.enrich(rl.Resource().Attributes())
+		b.enrich(rl.Resource().Attributes(), timeOfRecords(rl))
 	}
 	p.telemetry.add(ctx, &b.tally)
 	return ld, nil
@@ -82,9 +82,9 @@ func (b *batch) close() {
 	}
 }
 
-func (b *batch) enrich(attrs pcommon.Map) {
+func (b *batch) enrich(attrs pcommon.Map, at pcommon.Timestamp) {
 	if b.sender != nil {
-		b.sender.associate(attrs, &b.tally)
+		b.sender.associate(attrs, at, &b.tally)
 	}
 	if b.description != nil {
 		downward(attrs, b.description, &b.tally)

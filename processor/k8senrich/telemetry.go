@@ -24,6 +24,7 @@ const (
 	reasonAddressUnknown     = "address_unknown"
 	reasonAddressContested   = "address_contested"
 	reasonAddressStale       = "address_stale"
+	reasonOlderThanPod       = "older_than_pod"
 	reasonNoPodID            = "no_pod_id"
 	reasonPodUnknown         = "pod_unknown"
 	reasonContainerAmbiguous = "container_ambiguous"
@@ -37,6 +38,7 @@ const (
 type tally struct {
 	downwardAPI, podAssociation, containerResources           int64
 	noAddress, addressUnknown, addressContested, addressStale int64
+	olderThanPod                                              int64
 	noPodID, podUnknown, containerAmbiguous, otherPod         int64
 }
 
@@ -47,6 +49,7 @@ type telemetry struct {
 
 	downwardAPI, podAssociation, containerResources           []metric.AddOption
 	noAddress, addressUnknown, addressContested, addressStale []metric.AddOption
+	olderThanPod                                              []metric.AddOption
 	noPodID, podUnknown, containerAmbiguous, otherPod         []metric.AddOption
 	ended, failed                                             []metric.AddOption
 	processor                                                 metric.MeasurementOption
@@ -70,6 +73,7 @@ func newTelemetry(set component.TelemetrySettings, id component.ID) (*telemetry,
 		addressUnknown:     with("reason", reasonAddressUnknown),
 		addressContested:   with("reason", reasonAddressContested),
 		addressStale:       with("reason", reasonAddressStale),
+		olderThanPod:       with("reason", reasonOlderThanPod),
 		noPodID:            with("reason", reasonNoPodID),
 		podUnknown:         with("reason", reasonPodUnknown),
 		containerAmbiguous: with("reason", reasonContainerAmbiguous),
@@ -94,6 +98,7 @@ func (t *telemetry) add(ctx context.Context, n *tally) {
 	add(t.builder.ProcessorK8senrichMisses, n.addressUnknown, t.addressUnknown)
 	add(t.builder.ProcessorK8senrichMisses, n.addressContested, t.addressContested)
 	add(t.builder.ProcessorK8senrichMisses, n.addressStale, t.addressStale)
+	add(t.builder.ProcessorK8senrichMisses, n.olderThanPod, t.olderThanPod)
 	add(t.builder.ProcessorK8senrichMisses, n.noPodID, t.noPodID)
 	add(t.builder.ProcessorK8senrichMisses, n.podUnknown, t.podUnknown)
 	add(t.builder.ProcessorK8senrichMisses, n.containerAmbiguous, t.containerAmbiguous)

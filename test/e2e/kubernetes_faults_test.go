@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -253,6 +254,18 @@ func TestKubernetesAddressReused(t *testing.T) {
 	f.await(t, "one of two", ofWaiting)
 	f.settle(t)
 	f.right(t)
+
+	// What an agent did not know waited in its queue, and the address is another's now.
+	conn := (&from{ip: "127.0.0.1"}).connect(t, c.GRPC(t))
+	for ended, want := range map[time.Time]map[string]any{
+		second.CreationTimestamp.Add(-time.Second): {"k8s.pod.ip": second.Status.PodIP},
+		second.CreationTimestamp.Add(time.Second):  s.attributes(second),
+	} {
+		v := newVisit(map[string]any{"k8s.pod.ip": second.Status.PodIP})
+		v.traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).SetEndTimestamp(pcommon.NewTimestampFromTime(ended))
+		require.NoError(t, export(t.Context(), conn, v.traces))
+		assert.Equal(t, v.enriched(want), awaitResource(t, backend, v))
+	}
 	c.Stop(t)
 }
 

@@ -209,23 +209,28 @@ func awaitEnriched(t *testing.T, c *collector.Collector, backend *otlpserver.Ser
 		if err := export(t.Context(), conn, v.traces); err != nil {
 			return harness.GiveUp(err)
 		}
-		var got map[string]any
-		harness.Await(t, "the span", func() error {
-			for _, td := range backend.Traces.AllTraces() {
-				for span, rs := range otlpserver.Spans(td) {
-					if span.SpanID() == v.span {
-						got = rs.Resource().Attributes().AsRaw()
-						return nil
-					}
-				}
-			}
-			return errors.New("has not come")
-		})
-		if want := v.enriched(k8s); !reflect.DeepEqual(want, got) {
+		if want, got := v.enriched(k8s), awaitResource(t, backend, v); !reflect.DeepEqual(want, got) {
 			return fmt.Errorf("%v, want %v", got, want)
 		}
 		return nil
 	})
+}
+
+// awaitResource waits for a visit, and returns what its resource came with.
+func awaitResource(t *testing.T, backend *otlpserver.Server, v *visit) (got map[string]any) {
+	t.Helper()
+	harness.Await(t, "the span", func() error {
+		for _, td := range backend.Traces.AllTraces() {
+			for span, rs := range otlpserver.Spans(td) {
+				if span.SpanID() == v.span {
+					got = rs.Resource().Attributes().AsRaw()
+					return nil
+				}
+			}
+		}
+		return errors.New("has not come")
+	})
+	return got
 }
 
 // audit is the API server's own account of what ServiceAccounts asked it for.

@@ -58,6 +58,7 @@ type pod struct {
 	name      string
 	namespace unique.Handle[string]
 	addresses addresses
+	created   int64  // in s since 1970
 	serial    uint32 // tells whether it is the same pod as in a grave
 	leaving   bool   // is being deleted, and may send until it is
 }
@@ -198,17 +199,17 @@ const (
 	OwnerContested       // several pods say that they have it
 )
 
-// ByAddress returns the UID of the pod that has the address. Where several say
+// ByAddress returns the UID of the pod that has the address, and when the pod was made. Where several say
 // so, as when one has gone with its node, it is the one that is not being
 // deleted, if that is one. Pods on the network of their node have none.
-func (v View) ByAddress(ip netip.Addr) (string, Owner) {
+func (v View) ByAddress(ip netip.Addr) (text string, created time.Time, owner Owner) {
 	if !ip.IsValid() {
-		return "", OwnerUnknown
+		return "", created, OwnerUnknown
 	}
 	a := address(ip.As16())
 	u, ok := v.store.byAddress[a]
 	if !ok {
-		return "", OwnerUnknown
+		return "", created, OwnerUnknown
 	}
 	if rivals := v.store.contested[a]; len(rivals) > 0 {
 		staying := 0
@@ -219,10 +220,10 @@ func (v View) ByAddress(ip netip.Addr) (string, Owner) {
 			}
 		}
 		if staying != 1 {
-			return "", OwnerContested
+			return "", created, OwnerContested
 		}
 	}
-	return u.String(), OwnerKnown
+	return u.String(), time.Unix(v.store.pods[u].created, 0), OwnerKnown
 }
 
 // Len returns the number of pods, those deleted lately included.
@@ -238,6 +239,7 @@ type lean struct {
 	namespace, name string
 	figures         *Figures
 	addresses       addresses
+	created         int64
 	leaving         bool
 }
 
@@ -257,7 +259,7 @@ func toLean(obj any) (*lean, error) {
 	case *corev1.Pod:
 		return &lean{
 			uid: newUID(string(p.UID)), namespace: p.Namespace, name: p.Name, figures: newFigures(p),
-			addresses: newAddresses(p), leaving: p.DeletionTimestamp != nil,
+			addresses: newAddresses(p), created: p.CreationTimestamp.Unix(), leaving: p.DeletionTimestamp != nil,
 		}, nil
 	case *lean:
 		return p, nil
@@ -365,7 +367,7 @@ func (s *Store) put(l *lean) {
 	s.serial++
 	p := pod{
 		figures: figures, name: l.name, namespace: unique.Make(l.namespace),
-		addresses: l.addresses, serial: s.serial, leaving: l.leaving,
+		addresses: l.addresses, created: l.created, serial: s.serial, leaving: l.leaving,
 	}
 	s.byUID[l.uid] = figures
 	s.pods[l.uid] = p

@@ -37,7 +37,8 @@ func (s *testStore) ByName(namespace, name string) *Figures {
 func (s *testStore) ByAddress(ip netip.Addr) (string, Owner) {
 	v := s.View()
 	defer v.Close()
-	return v.ByAddress(ip)
+	uid, _, owner := v.ByAddress(ip)
+	return uid, owner
 }
 
 func newTestStore(t *testing.T) *testStore {

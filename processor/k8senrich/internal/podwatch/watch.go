@@ -134,7 +134,8 @@ func (w *Watcher) Start() error {
 	if errors.As(err, new(notConfigured)) {
 		if w.set.Auth != None {
 			return fmt.Errorf("%s: auth_type: no cluster for %q here: %w; "+
-				"serviceAccount is for pods with a token, kubeConfig for $KUBECONFIG; outside of a cluster take configs/sidecar.yaml, or leave k8s_attributes and %[1]s out", w.set.Key, string(w.set.Auth), err)
+				"serviceAccount is for pods with a token, kubeConfig for $KUBECONFIG: set it for k8s_attributes and for each block of k8senrich; "+
+				"where there is no cluster take configs/sidecar.yaml", w.set.Key, string(w.set.Auth), err)
 		}
 		w.set.Logger.Warn(w.set.Key+": no cluster here; telemetry passes without what is known of pods", zap.Error(err))
 		return nil
