@@ -27,7 +27,7 @@ import (
 
 // Connections over the limit are ended, in the log and counted.
 func TestConnections(t *testing.T) {
-	if stop, err := connections.Limit(2, nil); err != nil {
+	if _, stop, err := connections.Limit(2, nil); err != nil {
 		t.Skip(err)
 	} else {
 		stop()

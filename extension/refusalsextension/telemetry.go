@@ -59,13 +59,19 @@ func newRefusals(set extension.Settings, config *Config) (*refusals, error) {
 // Start implements component.Component. Requests are limited also where connections
 // cannot be.
 func (r *refusals) Start(ctx context.Context, _ component.Host) error {
-	stop, err := connections.Limit(r.maxConnections, r.ended)
+	allowed, stop, err := connections.Limit(r.maxConnections, r.ended)
 	switch {
 	case err == nil:
 		r.stop = stop
+		if allowed < r.maxConnections {
+			r.logger.Info("Connections are limited to half of the descriptors that the process may have",
+				zap.Int("max_connections", r.maxConnections), zap.Int("allowed", allowed))
+		}
 		r.builder.ExtensionRefusalsConnections.Add(ctx, 0) // a rate begins with what was before
 	case errors.Is(err, errors.ErrUnsupported):
 		r.logger.Info("Connections are not limited on this system")
+	case errors.Is(err, connections.ErrLimited):
+		r.logger.Info("Connections are limited by another instance of this extension")
 	default:
 		r.logger.Warn("Connections are not limited", zap.Error(err))
 	}

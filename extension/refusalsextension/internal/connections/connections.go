@@ -11,7 +11,13 @@
 // not TCP.
 package connections
 
-import "net/netip"
+import (
+	"errors"
+	"net/netip"
+)
+
+// ErrLimited is returned when the process's connections are limited already.
+var ErrLimited = errors.New("another instance limits the connections of this process")
 
 // Ended is what was done to one address.
 type Ended struct {

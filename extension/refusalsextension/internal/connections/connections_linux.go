@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,16 +36,25 @@ const (
 	mostFirst    = 16
 )
 
+// limiting is whether there is a limiter: another would take away its filters.
+var limiting atomic.Bool
+
 // Limit ends connections that are more than limit, or more than half of it from one
-// address, until stop is called. It reports each address that it happens to.
-func Limit(limit int, report func(Ended)) (stop func(), err error) {
+// address, until stop is called. It reports each address that it happens to, and returns
+// the limit: no more than half of the descriptors there may be.
+func Limit(limit int, report func(Ended)) (allowed int, stop func(), err error) {
+	if !limiting.CompareAndSwap(false, true) {
+		return 0, nil, ErrLimited
+	}
 	l, err := newLimiter(limit)
 	if err != nil {
-		return nil, err
+		limiting.Store(false)
+		return 0, nil, err
 	}
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
+		defer limiting.Store(false)
 		defer l.close()
 		timer := time.NewTimer(pause)
 		defer timer.Stop()
@@ -65,7 +75,7 @@ func Limit(limit int, report func(Ended)) (stop func(), err error) {
 			}
 		}
 	}()
-	return sync.OnceFunc(func() { close(done); <-stopped }), nil
+	return l.limit, sync.OnceFunc(func() { close(done); <-stopped }), nil
 }
 
 // limiter needs no descriptor but the two it has: a flood may have taken all others.

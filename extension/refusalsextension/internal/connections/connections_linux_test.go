@@ -438,11 +438,17 @@ func TestInheritedFilter(t *testing.T) {
 func TestLimit(t *testing.T) {
 	conns := dialN(t, 5, "127.0.0.9", echo(t, "tcp4", "127.0.0.1:0"))
 	ended := make(chan Ended, 1)
-	stop, err := Limit(4, func(e Ended) { ended <- e })
+	allowed, stop, err := Limit(4, func(e Ended) { ended <- e })
 	require.NoError(t, err)
+	assert.Equal(t, 4, allowed)
+	_, _, err = Limit(4, nil)
+	require.ErrorIs(t, err, ErrLimited)
 	assert.Equal(t, Ended{Address: netip.MustParseAddr("127.0.0.9"), Had: 5, Ended: 3, Limit: 4}, <-ended)
 	assert.Equal(t, 2, serving(conns))
 	stop()
+	stop()
+	_, stop, err = Limit(4, nil)
+	require.NoError(t, err)
 	stop()
 }
 

@@ -11,6 +11,6 @@ import (
 )
 
 // Limit returns an error: it is done on Linux alone.
-func Limit(int, func(Ended)) (stop func(), err error) {
-	return nil, fmt.Errorf("%s: %w", runtime.GOOS, errors.ErrUnsupported)
+func Limit(int, func(Ended)) (allowed int, stop func(), err error) {
+	return 0, nil, fmt.Errorf("%s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
