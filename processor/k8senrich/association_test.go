@@ -72,7 +72,8 @@ func TestPodAssociation(t *testing.T) {
 			tcp("10.0.0.1"), m{"k8s.namespace.name": "shop", "k8s.pod.name": "two"}, m{"k8s.namespace.name": "shop", "k8s.pod.name": "two"},
 		},
 		"names are before an address in it": {
-			tcp("10.0.0.9"), m{"k8s.namespace.name": "shop", "k8s.pod.name": "two", "k8s.pod.ip": "10.0.0.1"},
+			tcp("10.0.0.9"),
+			m{"k8s.namespace.name": "shop", "k8s.pod.name": "two", "k8s.pod.ip": "10.0.0.1"},
 			m{"k8s.namespace.name": "shop", "k8s.pod.name": "two", "k8s.pod.ip": "10.0.0.1"},
 		},
 		"what is no text stays": {
