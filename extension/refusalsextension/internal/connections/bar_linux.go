@@ -34,9 +34,19 @@ func (l *limiter) bar() {
 
 // barAll has packets of everybody dropped until bar is called, since it takes its time in
 // a flood to count whose connections they are. Systems send again what has no answer,
-// after a second.
+// after a second. While a flood goes on, from more addresses than are barred, it is for the
+// ports where somebody is barred: health's would else be closed again and again.
 func (l *limiter) barAll() {
-	l.filter(func(uint16) []unix.SockFilter { return []unix.SockFilter{drop} })
+	flooded := map[uint16]bool{}
+	for s := range l.barred {
+		flooded[s.port] = true
+	}
+	l.filter(func(port uint16) []unix.SockFilter {
+		if len(flooded) > 0 && !flooded[port] {
+			return nil
+		}
+		return []unix.SockFilter{drop}
+	})
 	l.filters = true
 }
 

@@ -406,6 +406,17 @@ func TestBarAll(t *testing.T) {
 	assert.True(t, isLetIn(t, "127.0.0.8", server))
 }
 
+// When it is known which ports are flooded, others are open while it is counted.
+func TestBarAllOfPort(t *testing.T) {
+	l := limit(t, 4)
+	flooded, other := echo(t, "tcp4", "127.0.0.1:0"), echo(t, "tcp4", "127.0.0.1:0")
+	dialN(t, 3, "127.0.0.9", flooded)
+	require.Len(t, sweep(l), 1)
+	l.barAll()
+	assert.False(t, isLetIn(t, "127.0.0.8", flooded))
+	assert.True(t, isLetIn(t, "127.0.0.8", other))
+}
+
 // No more wait to be accepted than an eighth of the limit, or 16 where that is less.
 func TestQueue(t *testing.T) {
 	for of, waiting := range map[int]int{2: 16, 160: 20} {
