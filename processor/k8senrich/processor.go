@@ -36,7 +36,10 @@ func (p *enrichProcessor) processTraces(ctx context.Context, td ptrace.Traces) (
 	b := p.shared.batch(ctx)
 	defer b.close()
 	for _, rs := range td.ResourceSpans().All() {
-		b.enrich(rs.Resource().Attributes(), timeOfSpans(rs))
+		if b.sender != nil {
+			b.sender.associate(rs.Resource().Attributes(), timeOfSpans(rs), &b.tally)
+		}
+		b.enrich(rs.Resource().Attributes())
 	}
 	p.telemetry.add(ctx, &b.tally)
 	return td, nil
@@ -46,7 +49,10 @@ func (p *enrichProcessor) processMetrics(ctx context.Context, md pmetric.Metrics
 	b := p.shared.batch(ctx)
 	defer b.close()
 	for _, rm := range md.ResourceMetrics().All() {
-		b.enrich(rm.Resource().Attributes(), timeOfPoints(rm))
+		if b.sender != nil {
+			b.sender.associate(rm.Resource().Attributes(), timeOfPoints(rm), &b.tally)
+		}
+		b.enrich(rm.Resource().Attributes())
 	}
 	p.telemetry.add(ctx, &b.tally)
 	return md, nil
@@ -56,7 +62,10 @@ func (p *enrichProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.L
 	b := p.shared.batch(ctx)
 	defer b.close()
 	for _, rl := range ld.ResourceLogs().All() {
-		b.enrich(rl.Resource().Attributes(), timeOfRecords(rl))
+		if b.sender != nil {
+			b.sender.associate(rl.Resource().Attributes(), timeOfRecords(rl), &b.tally)
+		}
+		b.enrich(rl.Resource().Attributes())
 	}
 	p.telemetry.add(ctx, &b.tally)
 	return ld, nil
@@ -82,10 +91,7 @@ func (b *batch) close() {
 	}
 }
 
-func (b *batch) enrich(attrs pcommon.Map, at pcommon.Timestamp) {
-	if b.sender != nil {
-		b.sender.associate(attrs, at, &b.tally)
-	}
+func (b *batch) enrich(attrs pcommon.Map) {
 	if b.description != nil {
 		downward(attrs, b.description, &b.tally)
 	}
