@@ -6,6 +6,7 @@ package operator
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -65,13 +66,15 @@ func startLab(t *testing.T) *lab {
 // moduleFolder is where the operator's source lies.
 func moduleFolder(t *testing.T) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", module)
+	cmd := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", module) // if it is not here yet
 	cmd.Dir = filepath.Join(harness.Root(t), "test", "servers", "operator")
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	out, err := cmd.Output()
 	require.NoError(t, err)
-	require.NotEmpty(t, strings.TrimSpace(string(out)), "the module is not downloaded; build it first")
-	return strings.TrimSpace(string(out))
+	var downloaded struct{ Dir string }
+	require.NoError(t, json.Unmarshal(out, &downloaded))
+	require.NotEmpty(t, downloaded.Dir)
+	return downloaded.Dir
 }
 
 func (l *lab) try(t *testing.T, stdin []byte, args ...string) (string, error) {
